@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "kit/system/fd.hpp"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <linux/openat2.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+
+#include <cstdio>
+
+#include "kit/system/error.hpp"
+
+namespace kit {
+
+unique_fd open_file(const std::string& path, int flags, unsigned mode) { return open_at(AT_FDCWD, path, flags, mode); }
+
+unique_fd open_at(int dir, const std::string& path, int flags, unsigned mode) {
+  for (;;) {
+    if (int fd = ::openat(dir, path.c_str(), flags | O_CLOEXEC, mode); fd >= 0) return unique_fd(fd);
+    if (errno != EINTR) fail_errno(errno, "open {}", path);
+  }
+}
+
+int try_open_in_root(int root, const char* path, int flags, unsigned mode) noexcept {
+  open_how how{};
+  how.flags = static_cast<std::uint64_t>(flags | O_CLOEXEC);
+  how.mode = (flags & (O_CREAT | __O_TMPFILE)) != 0 ? mode : 0;
+  how.resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS;
+  for (;;) {
+    int fd = static_cast<int>(::syscall(SYS_openat2, root, path, &how, sizeof how));
+    // EAGAIN: a rename raced with "..", the kernel asks to try again (openat2(2)).
+    if (fd >= 0 || (errno != EINTR && errno != EAGAIN)) return fd;
+  }
+}
+
+unique_fd open_in_root(int root, const std::string& path, int flags, unsigned mode) {
+  int fd = try_open_in_root(root, path.c_str(), flags, mode);
+  if (fd < 0) fail_errno(errno, "open {} in the root file system", path);
+  return unique_fd(fd);
+}
+
+std::string read_all(int fd, std::string_view name) {
+  std::string text;
+  char buffer[16384];
+  for (;;) {
+    ssize_t n = ::read(fd, buffer, sizeof buffer);
+    if (n == 0) return text;
+    if (n > 0)
+      text.append(buffer, static_cast<std::size_t>(n));
+    else if (errno != EINTR)
+      fail_errno(errno, "read {}", name);
+  }
+}
+
+std::string read_file(const std::string& path) { return read_all(open_file(path, O_RDONLY).get(), path); }
+
+void write_all(int fd, std::string_view data, std::string_view name) {
+  while (!data.empty()) {
+    ssize_t n = ::write(fd, data.data(), data.size());
+    if (n >= 0)
+      data.remove_prefix(static_cast<std::size_t>(n));
+    else if (errno != EINTR)
+      fail_errno(errno, "write {}", name);
+  }
+}
+
+void replace_file(const std::string& path, std::string_view data, unsigned mode, bool sync) {
+  const auto slash = path.rfind('/');
+  const std::string directory = slash == std::string::npos ? "." : path.substr(0, slash);
+  const std::string name = path.substr(slash == std::string::npos ? 0 : slash + 1);
+  const std::string temporary = fmt::format("{}/.{}.{}.tmp", directory, name, ::getpid());
+  try {
+    unique_fd fd = open_file(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW, mode);
+    write_all(fd.get(), data, path);
+    if (sync && ::fsync(fd.get()) != 0) fail_errno(errno, "fsync {}", path);
+    if (::rename(temporary.c_str(), path.c_str()) != 0) fail_errno(errno, "rename {} to {}", temporary, path);
+  } catch (...) {
+    ::unlink(temporary.c_str());
+    throw;
+  }
+  if (sync && ::fsync(open_file(directory, O_RDONLY | O_DIRECTORY).get()) != 0)
+    fail_errno(errno, "fsync {}", directory);
+}
+
+void make_directories(const std::string& path, unsigned mode) {
+  if (::mkdir(path.c_str(), mode) == 0) return;
+  if (errno == EEXIST) {
+    struct stat st {};
+    if (::stat(path.c_str(), &st) == 0 && S_ISDIR(st.st_mode)) return;
+    fail_errno(ENOTDIR, "make directory {}", path);
+  }
+  const auto slash = path.rfind('/');
+  if (errno != ENOENT || slash == std::string::npos || slash == 0) fail_errno(errno, "make directory {}", path);
+  make_directories(path.substr(0, slash), mode);
+  if (::mkdir(path.c_str(), mode) != 0 && errno != EEXIST) fail_errno(errno, "make directory {}", path);
+}
+
+namespace {
+
+void empty_directory(unique_fd directory, const std::string& path) {
+  struct stat top {};
+  if (::fstat(directory.get(), &top) != 0) fail_errno(errno, "stat {}", path);
+  DIR* stream = ::fdopendir(directory.get());
+  if (stream == nullptr) fail_errno(errno, "read directory {}", path);
+  (void)directory.release();
+  struct closer {
+    DIR* d;
+    ~closer() { ::closedir(d); }
+  } close_it{stream};
+  const int fd = ::dirfd(stream);
+  while (dirent* entry = ::readdir(stream)) {
+    const std::string name = entry->d_name;
+    if (name == "." || name == "..") continue;
+    if (::unlinkat(fd, name.c_str(), 0) == 0 || errno == ENOENT) continue;
+    if (errno != EISDIR && errno != EPERM) fail_errno(errno, "remove {}/{}", path, name);
+    unique_fd below = open_at(fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
+    struct stat st {};
+    if (::fstat(below.get(), &st) == 0 && st.st_dev != top.st_dev && ::unlinkat(fd, name.c_str(), AT_REMOVEDIR) != 0 &&
+        errno == EBUSY)
+      fail_errno(EBUSY, "remove {}/{}, a mount point", path, name);
+    empty_directory(std::move(below), path + "/" + name);
+    if (::unlinkat(fd, name.c_str(), AT_REMOVEDIR) != 0 && errno != ENOENT)
+      fail_errno(errno, "remove {}/{}", path, name);
+  }
+}
+
+}  // namespace
+
+void remove_tree(const std::string& path) {
+  if (::unlink(path.c_str()) == 0 || errno == ENOENT) return;
+  if (errno != EISDIR && errno != EPERM) fail_errno(errno, "remove {}", path);
+  int fd = ::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+  if (fd < 0) fail_errno(errno, "remove {}", path);
+  empty_directory(unique_fd(fd), path);
+  if (::rmdir(path.c_str()) != 0 && errno != ENOENT) fail_errno(errno, "remove {}", path);
+}
+
+std::pair<unique_fd, unique_fd> make_pipe() {
+  int ends[2];
+  if (::pipe2(ends, O_CLOEXEC) != 0) fail_errno(errno, "pipe2");
+  return {unique_fd(ends[0]), unique_fd(ends[1])};
+}
+
+file_lock file_lock::wait(const std::string& path, mode m) {
+  unique_fd fd = open_file(path, O_RDWR | O_CREAT, 0600);
+  while (::flock(fd.get(), m == mode::exclusive ? LOCK_EX : LOCK_SH) != 0)
+    if (errno != EINTR) fail_errno(errno, "lock {}", path);
+  return file_lock(std::move(fd));
+}
+
+file_lock file_lock::try_now(const std::string& path, mode m) {
+  unique_fd fd = open_file(path, O_RDWR | O_CREAT, 0600);
+  if (::flock(fd.get(), (m == mode::exclusive ? LOCK_EX : LOCK_SH) | LOCK_NB) == 0) return file_lock(std::move(fd));
+  if (errno != EWOULDBLOCK) fail_errno(errno, "lock {}", path);
+  return file_lock(unique_fd());
+}
+
+}  // namespace kit
