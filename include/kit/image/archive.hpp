@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "kit/detail/function_ref.hpp"
+#include "kit/storage/types.hpp"
+
+/// \file
+/// Layers as archives: tar (pax, GNU, ustar), plain or compressed by gzip or zstd, with OCI whiteouts
+/// (image specification, "Layer Filesystem Changeset"). libarchive reads and writes; this room decides where bytes may go.
+/// Linked only into what handles images (kit::archive), never into the start path.
+
+namespace kit {
+
+/// What an untrusted archive may take before it is refused (no_space).
+struct unpack_limits {
+  std::uint64_t entries = 2'000'000;
+  std::uint64_t bytes = 1ull << 40;  ///< of all regular files, holes included
+  std::uint64_t ratio = 1000;        ///< unpacked : read, once over 1 GiB
+};
+
+struct unpacked {
+  std::string diff_id;  ///< "sha256:..." of the uncompressed archive, to its last byte
+  std::string digest;   ///< of the bytes read
+  std::uint64_t bytes_read = 0;
+  std::uint64_t entries = 0;
+};
+
+/// Applies the archive on `from` to the tree at `root` (a descriptor of the mounted view of the layer: what lies below
+/// is visible). `.wh.NAME` deletes, `.wh..wh..opq` empties. Keeps mode, owner, times, hard links, xattrs, file
+/// capabilities, devices, fifos, sparse regions. Every name is resolved inside root (openat2 RESOLVE_IN_ROOT); a parent that
+/// is a symlink is followed only within root, an entry replaces what is in its way, never what it points
+/// to. Throws invalid, naming the entry, for a name with "..", an absolute hard link target that leads
+/// nowhere, truncation, a bad checksum, a malformed whiteout. Reads to the end of the stream. Answers to this_call().
+unpacked unpack_archive(int from, int root, const unpack_limits& = {});
+
+/// Writes the tree at `root` as an uncompressed pax archive to `to`, sorted, and answers its diff_id and size: the
+/// same tree gives the same bytes. `changes` empty: everything; else only these, deletions as whiteouts.
+struct packed {
+  std::string diff_id;
+  std::uint64_t bytes = 0;
+};
+packed pack_archive(int root, int to);
+packed pack_changes(int root, const std::vector<change>& changes, int to);
+
+/// SHA-256 of `bytes`, as "sha256:HEX".
+std::string sha256(std::string_view bytes);
+
+}  // namespace kit

@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "kit/driver.hpp"
+
+/// \file
+/// The JSON documents of an OCI image (image specification 1.1) as plain structs.
+
+namespace kit {
+
+inline constexpr std::string_view media_type_manifest = "application/vnd.oci.image.manifest.v1+json";
+inline constexpr std::string_view media_type_config = "application/vnd.oci.image.config.v1+json";
+inline constexpr std::string_view media_type_layer = "application/vnd.oci.image.layer.v1.tar";
+inline constexpr std::string_view media_type_layer_gzip = "application/vnd.oci.image.layer.v1.tar+gzip";
+inline constexpr std::string_view media_type_layer_zstd = "application/vnd.oci.image.layer.v1.tar+zstd";
+
+struct descriptor {
+  std::string media_type;
+  std::string digest;
+  std::uint64_t size = 0;
+};
+
+struct image_manifest {
+  descriptor config;
+  std::vector<descriptor> layers;  ///< base first
+};
+
+struct image_history {
+  std::string created;  ///< RFC 3339
+  std::string created_by;
+  std::string author;
+  std::string comment;
+  bool empty_layer = false;
+};
+
+struct image_config {
+  std::string created;  ///< RFC 3339
+  std::string author;
+  std::string architecture;  ///< GOARCH words: "amd64"
+  std::string os;            ///< "linux"
+  // config
+  std::string user;
+  std::vector<std::string> env;  ///< "KEY=value"
+  std::vector<std::string> entrypoint;
+  std::vector<std::string> cmd;
+  std::vector<std::string> volumes;
+  std::vector<std::string> exposed_ports;
+  std::string working_dir;
+  std::string stop_signal;
+  std::vector<option> labels;
+  // rootfs and history
+  std::vector<std::string> diff_ids;  ///< base first
+  std::vector<image_history> history;
+};
+
+/// Parse and print. Parsing throws invalid, naming the member by its JSON path; members not listed
+/// above are kept out. Printing gives the same bytes for the same value.
+image_manifest parse_manifest(std::string_view json);
+image_config parse_image_config(std::string_view json);
+std::string to_json(const image_manifest&);
+std::string to_json(const image_config&);
+
+/// "sha256:..." of the chain: `diff_ids` base first (image specification, "Layer ChainID"). One per
+/// prefix of the list, base first. Needs kit::archive.
+std::vector<std::string> chain_ids(const std::vector<std::string>& diff_ids);
+
+}  // namespace kit
