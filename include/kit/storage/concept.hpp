@@ -44,7 +44,7 @@
 ///     the root of the tree.
 ///     - read_write of a frozen layer: **invalid**. The driver need not notice two writers: that is
 ///       the engine's duty, which holds the layer's lease.
-///     - read_only of a layer that is not frozen: **invalid**.
+///     - read_only of a layer that is not frozen: **invalid**. `live` is accepted of both.
 ///     - absent, or partial: **not_found**.
 ///     The tree has full POSIX semantics where the driver says so in its page of facts; whiteouts are
 ///     never visible; the root directory keeps its mode, owner and xattrs from the nearest parent
@@ -79,8 +79,9 @@
 ///  - `reports_changes`: `d.changes(l, sink)` reports the difference between l and its chain, sorted
 ///    by path, bytewise, each path once. A *change* is a path whose type, mode, owner, device number, size,
 ///    modification time, link target, extended attributes or content differ; a file copied up and left alike
-///    is none; of a deleted directory only itself is reported, of an added one everything.
-///    A directory whose only difference is its modification time or size is none.
+///    is none; of a deleted directory only itself is reported, of an added one everything; a directory that was
+///    something else before is modified and everything in it added. A directory whose only difference is its
+///    modification time or size is none. The root itself, if its mode, owner or attributes changed, is the empty path.
 ///  - `limits_size`: `d.limit(id, bytes)`: the writable layer takes at most `bytes` more than its parents;
 ///    a writer beyond gets ENOSPC or EDQUOT. 0 lifts the limit. Takes effect at once, may be repeated.
 ///  - `activates`: `d.activate(l, access)` before mounts(l, access) means anything (a device to be woken),
