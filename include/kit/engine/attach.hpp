@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+#include <string>
+
+#include "kit/engine/lifecycle.hpp"
+
+/// \file
+/// The client's side of a container's monitor. The two speak over a stream socket in frames of eight
+/// bytes of head (type, three zero bytes, length as 32 bits big endian: Docker's attach framing) and
+/// `length` bytes; see monitor_protocol.hpp.
+
+namespace kit {
+
+/// Connects to the monitor of a running container. Throws not_found if it does not run.
+session attach(engine&, const container_id&);
+
+struct stream_options {
+  bool stdin_open = false;   ///< pass this process's stdin on, to its end
+  bool tty = false;          ///< raw mode, window size, detach keys
+  bool signal_proxy = true;  ///< pass signals that reach this process on to the container
+  bool output = true;
+  std::string detach_keys = "ctrl-p,ctrl-q";
+};
+
+struct stream_end {
+  bool exited = false;  ///< else: detached, or the monitor is gone
+  int exit_code = 0;
+};
+
+/// Moves bytes between this process's stdio and the container until it exits, the user detaches, or the
+/// session breaks. The terminal is restored on every way out. `finishing`: on exit this process, not
+/// the monitor, will call finish.
+stream_end stream(engine&, const container_id&, session&, const stream_options&, bool finishing);
+
+/// Docker's notation for detach keys: "ctrl-p,ctrl-q", "a", "ctrl-@". Throws invalid.
+std::string parse_detach_keys(const std::string& text);
+
+}  // namespace kit

@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+#include <chrono>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "kit/engine/engine.hpp"
+#include "kit/engine/spec.hpp"
+
+namespace kit {
+
+/// Makes a container from an image: its record, writable layer and address, no process. The image's layers are unpacked in
+/// the chosen storage driver first if they are not yet. Throws not_found ("no such image: X"), conflict (name in
+/// use), invalid; then nothing of it is left.
+container_record create(engine&, const container_spec&);
+
+/// What start answers: the connection to the container's monitor, if it was asked for.
+struct session {
+  unique_fd monitor;  ///< see attach.hpp
+  bool tty = false;
+};
+
+struct start_options {
+  bool attach = false;      ///< hand out the session; output waits for its reader (no byte is lost)
+  bool stdin_open = false;  ///< keep the program's stdin open for the session
+  std::string trace;        ///< not empty: phases of the launch go to this file ("-": a table on stderr)
+};
+
+/// Runs a created or exited container. Returns once its program runs (execve succeeded). Throws: conflict if it runs
+/// already; not_found / permission if the program is absent or cannot be executed (the caller exits 127
+/// / 126); the record then says exited with that code.
+session start(engine&, const container_id&, const start_options&);
+
+/// Sends `signal`, then SIGKILL after `timeout`; returns when the container has exited. Not running: success.
+void stop(engine&, const container_id&, int signal, std::chrono::milliseconds timeout);
+/// Throws not_found ("container X is not running") if there is nothing to signal.
+void kill(engine&, const container_id&, int signal);
+/// Blocks until the container is not running; answers its exit code. Never started: waits for it.
+int wait(engine&, const container_id&);
+/// After an exit: reads exit.json, releases cgroups, endpoints and mounts, records the exit, and removes
+/// the container if it was asked to be (--rm). Safe to repeat, and from several processes at once: one does it.
+container_record finish(engine&, const container_id&);
+/// Removes the container and its layer. Running: conflict, unless `force` (SIGKILL first). Absent: not_found.
+void remove(engine&, const container_id&, bool force);
+
+/// The record, its state checked against the kernel: a container recorded as running whose process is gone is finished
+/// first (reconcile.hpp).
+container_record current(engine&, container_record);
+/// Figures now; throws not_found if it does not run.
+container_stats stats(engine&, const container_id&);
+void pause(engine&, const container_id&);
+void resume(engine&, const container_id&);
+
+/// The stop signal: the spec's, the image's, or SIGTERM.
+int stop_signal(engine&, const container_record&);
+
+}  // namespace kit

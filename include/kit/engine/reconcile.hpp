@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "kit/engine/engine.hpp"
+
+namespace kit {
+
+/// One thing found out of order, in words, and what became of it.
+struct finding {
+  std::string object;   ///< "container eager_noether", "layer 3f2a...", "network bridge"
+  std::string problem;  ///< "recorded as running; its process is gone"
+  std::string action;   ///< "recorded its exit, code 137"; empty: nothing was done
+  bool needs_person = false;
+};
+
+struct reconcile_options {
+  bool dry_run = false;
+};
+
+/// Brings records and kernel together: exits not yet recorded, containers half made or half removed, layers without a
+/// record, endpoints without a container, blobs without a manifest. Leaves alone what another kit is working on (its
+/// lock is held). Safe to repeat; a clean root gives an empty list.
+std::vector<finding> reconcile(engine&, const reconcile_options&);
+
+/// What `system prune` removes: exited containers, images without a name, unused layers and blobs.
+struct pruned {
+  std::vector<std::string> containers, images;
+  std::uint64_t bytes = 0;
+};
+pruned prune(engine&, bool all_images, bool dry_run);
+
+}  // namespace kit
