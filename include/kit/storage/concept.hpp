@@ -74,7 +74,7 @@
 ///
 /// What not every driver can is a refinement of the concept, and besides an answer of the object on
 /// this host: `can(d, storage_ability::limits_size)`. One function of the engine per ability asks,
-/// and holds the generic way for drivers without it; nobody else asks.
+/// and holds the generic way for drivers without it; nobody else asks. For all: absent or partial is **not_found**.
 ///
 ///  - `reports_changes`: `d.changes(l, sink)` reports the difference between l and its chain, sorted
 ///    by path, bytewise, each path once. A *change* is a path whose type, mode, owner, device number, size,

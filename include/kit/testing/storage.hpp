@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "kit/storage/concept.hpp"
+#include "kit/system/error.hpp"
 #include "kit/testing/suite.hpp"
 #include "kit/testing/tree.hpp"
 

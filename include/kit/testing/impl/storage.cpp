@@ -148,7 +148,8 @@ std::string default_scratch() {
 }
 
 int run_storage_checks(make_storage make, outcome_sink out, std::string_view only, const std::string& scratch) {
-  return run_checks(storage_checks(), [&] { return storage_fixture(make, scratch); }, out, only);
+  return run_checks(
+      storage_checks(), [&] { return storage_fixture(make, scratch); }, out, only);
 }
 
 }  // namespace kit::testing

@@ -12,7 +12,7 @@ namespace {
 
 using state = layer_state::state;
 
-void nothing(int) {}
+constexpr auto nothing = [](int) {};
 
 void expect_state(storage_fixture& f, const layer_id& id, state wanted) {
   const auto is = f.state(id);
@@ -201,12 +201,14 @@ void mounts_may_be_asked_again(storage_fixture& f) {
 
 void read_write_of_frozen_is_invalid(storage_fixture& f) {
   const stacked_layer l = f.frozen_base(nothing);
-  expect_error(errc::invalid, "mounts(read_write) of a frozen layer", [&] { f.driver().mounts(l, access::read_write); });
+  expect_error(errc::invalid, "mounts(read_write) of a frozen layer",
+               [&] { f.driver().mounts(l, access::read_write); });
 }
 
 void read_only_of_writable_is_invalid(storage_fixture& f) {
   const stacked_layer l = f.base();
-  expect_error(errc::invalid, "mounts(read_only) of a writable layer", [&] { f.driver().mounts(l, access::read_only); });
+  expect_error(errc::invalid, "mounts(read_only) of a writable layer",
+               [&] { f.driver().mounts(l, access::read_only); });
 }
 
 void live_is_accepted_of_both(storage_fixture& f) {
@@ -431,8 +433,7 @@ void layers_lists_exactly_what_is_there(storage_fixture& f) {
   const stacked_layer three = f.above(two);
   f.driver().remove(f.above(two).id);
   auto by_id = [](const layer_state& a, const layer_state& b) { return a.id < b.id; };
-  std::vector<layer_state> expected{
-      {one.id, state::frozen}, {two.id, state::frozen}, {three.id, state::writable}};
+  std::vector<layer_state> expected{{one.id, state::frozen}, {two.id, state::frozen}, {three.id, state::writable}};
   std::sort(expected.begin(), expected.end(), by_id);
   for (const auto& driver : {f.another(), f.another()}) {
     auto seen = f.layers_of(*driver);
@@ -452,8 +453,7 @@ void layers_stops_when_the_sink_throws(storage_fixture& f) {
       throw enough{};
     });
     throw failed("layers() swallowed what its sink threw");
-  } catch (const enough&) {
-  }
+  } catch (const enough&) {}
   expect(told == 1, "layers() went on after its sink threw");
   expect(f.layers().size() == 2, "layers() is not whole after a sink threw");
 }

@@ -1,0 +1,334 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <set>
+#include <thread>
+
+#include "kit/system/error.hpp"
+#include "kit/testing/impl/storage_checks.hpp"
+
+namespace kit::testing::detail {
+namespace {
+
+using state = layer_state::state;
+using clock = std::chrono::steady_clock;
+
+/// A forked process that runs `work` with a driver object of its own, and ends without unwinding ours.
+class worker {
+ public:
+  worker(storage_fixture& f, function_ref<void(storage_subject&)> work) {
+    auto [read_end, write_end] = make_pipe();
+    pid_ = ::fork();
+    if (pid_ < 0) fail_errno(errno, "fork");
+    if (pid_ == 0) {
+      int status = 1;
+      try {
+        const auto driver = f.another();
+        write_all(write_end.get(), "+", "pipe");
+        work(*driver);
+        status = 0;
+      } catch (const std::exception& e) {
+        (void)!::write(write_end.get(), e.what(), std::string_view(e.what()).size());
+      } catch (...) {}
+      ::_exit(status);
+    }
+    from_ = std::move(read_end);
+    write_end.reset();
+    char started = 0;
+    expect(::read(from_.get(), &started, 1) == 1 && started == '+', "a new driver object cannot be made in a child");
+  }
+  worker(const worker&) = delete;
+  worker& operator=(const worker&) = delete;
+  ~worker() {
+    if (pid_ <= 0) return;
+    ::kill(pid_, SIGKILL);
+    wait();
+  }
+
+  /// Kills it `delay` from now, if it lives so long. Answers whether it had finished its work.
+  bool kill_after(clock::duration delay) {
+    // Far below what sleeping resolves.
+    for (const auto end = clock::now() + delay; clock::now() < end;) {}
+    ::kill(pid_, SIGKILL);
+    return wait() == 0;
+  }
+  /// Fails the check if the work failed.
+  void join() {
+    const std::string why = read_all(from_.get(), "pipe");
+    const int status = wait();
+    expect(status == 0, "in a process of its own: {}", why.empty() ? "it died" : why);
+  }
+
+ private:
+  int wait() {
+    int status = 0;
+    while (::waitpid(pid_, &status, 0) < 0 && errno == EINTR) {}
+    pid_ = -1;
+    return status;
+  }
+  pid_t pid_ = -1;
+  unique_fd from_;
+};
+
+constexpr auto many_files = [](int root) {
+  for (int d = 0; d < 10; ++d) {
+    put_directory(root, fmt::format("d{}", d));
+    for (int i = 0; i < 20; ++i) put_file(root, fmt::format("d{}/file{}", d, i), "content");
+  }
+};
+
+clock::duration time_of(function_ref<void()> work) {
+  const auto begin = clock::now();
+  work();
+  return clock::now() - begin;
+}
+
+/// The moments at which a call is killed: spread over all of its duration and a little beyond.
+constexpr int moments = 16;
+clock::duration moment(clock::duration whole, int i) { return whole * 5 / 4 * i / moments; }
+
+void expect_not_handed_out(storage_fixture& f, const stacked_layer& l) {
+  const auto driver = f.another();
+  for (access a : {access::read_write, access::read_only, access::live})
+    expect_error(errc::not_found, "mounts of a partial layer", [&] { driver->mounts(l, a); });
+  expect_error(errc::not_found, "freeze of a partial layer", [&] { driver->freeze(l.id); });
+  expect_error(errc::not_found, "usage of a partial layer", [&] { driver->usage(l); });
+  const stacked_layer child = f.named_above(l);
+  expect_error(errc::not_found, "create over a partial parent", [&] { driver->create(child); });
+}
+
+void expect_reads_as(storage_fixture& f, const stacked_layer& l, const tree_snapshot& expected, const char* when) {
+  const std::string difference = first_difference(expected, f.read(l));
+  expect(difference.empty(), "{}: {}", when, difference);
+}
+
+/// Trash may be deleted off the critical path, and what a crash left of it by layers().
+void expect_footprint(storage_fixture& f, std::size_t wanted, const char* when) {
+  for (int i = 0; i < 200 && f.footprint() != wanted; ++i) {
+    f.layers();
+    ::usleep(10'000);
+  }
+  expect(f.footprint() == wanted, "{} the driver's directory holds {} entries, not {}", when, f.footprint(), wanted);
+}
+
+struct interruption {
+  explicit interruption(storage_fixture& f) : parent(f.frozen_base(many_files)), expected(f.read(parent)) {
+    for (int i = 0; i < 2; ++i) {
+      const stacked_layer l = f.named_above(parent);
+      create_time = std::max(create_time, time_of([&] { f.driver().create(l); }));
+      remove_time = std::max(remove_time, time_of([&] { f.driver().remove(l.id); }));
+    }
+    expect_footprint(f, footprint = f.footprint(), "");
+  }
+  stacked_layer parent;
+  tree_snapshot expected;
+  clock::duration create_time{}, remove_time{};
+  std::size_t footprint = 0;  ///< with the parent alone
+};
+
+void killed_create_is_completed_by_the_next(storage_fixture& f) {
+  const interruption given(f);
+  for (int i = 0; i < moments; ++i) {
+    const stacked_layer l = f.named_above(given.parent);
+    const bool finished = worker(f, [&](storage_subject& d) { d.create(l); }).kill_after(moment(given.create_time, i));
+    const auto is = f.state(l.id);
+    expect(!finished || is == state::writable, "a finished create is not listed as writable");
+    if (is == state::writable) expect_reads_as(f, l, given.expected, "killed late in create");
+    f.another()->create(l);
+    expect(f.state(l.id) == state::writable, "repeated after a kill, create does not make the layer writable");
+    expect_reads_as(f, l, given.expected, "killed in create, and created again");
+    f.driver().remove(l.id);
+  }
+}
+
+void partial_layers_are_listed(storage_fixture& f) {
+  const interruption given(f);
+  for (int i = 0; i < moments; ++i) {
+    const stacked_layer l = f.named_above(given.parent);
+    worker(f, [&](storage_subject& d) { d.create(l); }).kill_after(moment(given.create_time, i));
+    if (!f.state(l.id)) expect_footprint(f, given.footprint, "with the killed layer not listed");
+    f.driver().remove(l.id);
+  }
+}
+
+void partial_layers_are_not_handed_out(storage_fixture& f) {
+  const interruption given(f);
+  for (int i = 0; i < moments; ++i) {
+    const stacked_layer l = f.named_above(given.parent);
+    worker(f, [&](storage_subject& d) { d.create(l); }).kill_after(moment(given.create_time, i));
+    if (f.state(l.id) == state::partial) expect_not_handed_out(f, l);
+    f.driver().remove(l.id);
+  }
+}
+
+void partial_layers_are_removed_whole(storage_fixture& f) {
+  const interruption given(f);
+  for (int i = 0; i < moments; ++i) {
+    const stacked_layer l = f.named_above(given.parent);
+    worker(f, [&](storage_subject& d) { d.create(l); }).kill_after(moment(given.create_time, i));
+    f.another()->remove(l.id);
+    expect(!f.state(l.id), "a partial layer is listed after remove");
+    expect_footprint(f, given.footprint, "after a partial layer was removed");
+  }
+}
+
+void partial_layers_may_get_other_parents(storage_fixture& f) {
+  const interruption given(f);
+  for (int i = 0; i < moments; ++i) {
+    stacked_layer l = f.named_above(given.parent);
+    worker(f, [&](storage_subject& d) { d.create(l); }).kill_after(moment(given.create_time, i));
+    if (f.state(l.id).value_or(state::partial) == state::partial) {
+      l.parents.clear();
+      f.driver().create(l);
+      expect(f.read(l).size() == 1, "made whole without parents, a partial layer shows remains");
+    }
+    f.driver().remove(l.id);
+  }
+}
+
+void killed_remove_is_completed_by_the_next(storage_fixture& f) {
+  const interruption given(f);
+  for (int i = 0; i < moments; ++i) {
+    const stacked_layer l = f.above(given.parent);
+    f.write(l, [](int root) {
+      put_directory(root, "mine");
+      for (int k = 0; k < 20; ++k) put_file(root, fmt::format("mine/{}", k), "1");
+    });
+    if (i % 2 == 0) f.driver().freeze(l.id);
+    const tree_snapshot written = f.read(l);
+    worker(f, [&](storage_subject& d) { d.remove(l.id); }).kill_after(moment(given.remove_time, i));
+    const auto is = f.state(l.id);
+    if (is == state::partial) expect_not_handed_out(f, l);
+    if (is == state::writable || is == state::frozen) expect_reads_as(f, l, written, "killed early in remove");
+    if (i % 4 < 2) {
+      f.another()->remove(l.id);
+      expect(!f.state(l.id), "removed again after a kill, a layer is listed");
+      expect_footprint(f, given.footprint, "after a killed remove was repeated");
+    } else if (!is || is == state::partial) {
+      f.another()->create(l);
+      expect_reads_as(f, l, given.expected, "created again after a killed remove");
+    }
+    f.driver().remove(l.id);
+  }
+}
+
+void killed_freeze_is_completed_by_the_next(storage_fixture& f) {
+  const interruption given(f);
+  stacked_layer l = f.above(given.parent);
+  const auto freeze_time = time_of([&] { f.driver().freeze(l.id); });
+  f.driver().remove(l.id);
+  for (int i = 0; i < moments / 2; ++i) {
+    l = f.above(given.parent);
+    worker(f, [&](storage_subject& d) { d.freeze(l.id); }).kill_after(moment(freeze_time, 2 * i));
+    const auto is = f.state(l.id);
+    expect(is == state::writable || is == state::frozen, "killed in freeze, a layer is neither writable nor frozen");
+    f.another()->freeze(l.id);
+    expect(f.state(l.id) == state::frozen, "frozen again after a kill, a layer is not frozen");
+    expect_reads_as(f, l, given.expected, "killed in freeze");
+    f.driver().remove(l.id);
+  }
+}
+
+/// What each of many workers does at once with layers of its own: creates all, keeps the even ones.
+void make_and_unmake(storage_subject& driver, const std::vector<stacked_layer>& mine, std::size_t entries) {
+  for (std::size_t i = 0; i < mine.size(); ++i) {
+    driver.create(mine[i]);
+    if (!driver.can(storage_ability::activates)) {
+      const auto seen = read_tree(make_detached(driver.mounts(mine[i], access::live)).get()).size();
+      expect(seen == entries, "a layer made beside others shows {} entries, not {}", seen, entries);
+    }
+    if (i % 4 == 2) driver.freeze(mine[i].id);
+    if (i % 2 == 1) driver.remove(mine[i].id);
+  }
+}
+
+void many_at_once_do_not_meet(storage_fixture& f) {
+  constexpr std::size_t workers = 8, each = 6;  // the first half processes, the second half threads
+  const stacked_layer parent = f.frozen_base([](int root) {
+    for (int i = 0; i < 30; ++i) put_file(root, std::to_string(i), "1");
+  });
+  std::set<layer_id> known{parent.id};
+  std::vector<std::vector<stacked_layer>> layers(workers);
+  for (auto& mine : layers)
+    for (std::size_t i = 0; i < each; ++i) known.insert(mine.emplace_back(f.named_above(parent)).id);
+
+  std::vector<std::unique_ptr<worker>> processes;
+  for (std::size_t w = 0; w < workers / 2; ++w)
+    processes.push_back(std::make_unique<worker>(f, [&](storage_subject& d) { make_and_unmake(d, layers[w], 31); }));
+
+  std::vector<std::string> reasons(workers);
+  std::vector<std::thread> threads;
+  std::atomic<std::size_t> running = workers / 2;
+  for (std::size_t w = workers / 2; w < workers; ++w)
+    threads.emplace_back([&, w] {
+      try {
+        make_and_unmake(f.driver(), layers[w], 31);
+      } catch (const std::exception& e) {
+        reasons[w] = e.what();
+      }
+      --running;
+    });
+  std::string listing;
+  do {
+    try {
+      f.driver().layers([&](const layer_state& found) {
+        if (!known.contains(found.id)) listing = fmt::format("layers() lists the unknown {}", found.id.brief());
+      });
+    } catch (const std::exception& e) {
+      listing = e.what();
+    }
+  } while (running > 0 && listing.empty());
+  for (std::thread& t : threads) t.join();
+
+  for (const auto& process : processes) process->join();
+  for (const std::string& why : reasons) expect(why.empty(), "in a thread beside others: {}", why);
+  expect(listing.empty(), "layers() during other calls: {}", listing);
+  std::size_t kept = 1;
+  for (const auto& mine : layers)
+    for (std::size_t i = 0; i < each; i += 2, ++kept)
+      expect(f.state(mine[i].id) == (i % 4 == 2 ? state::frozen : state::writable),
+             "a layer made beside others is lost");
+  expect(f.layers().size() == kept, "layers() lists {} layers, {} are there", f.layers().size(), kept);
+}
+
+void first_use_by_many_at_once(storage_fixture& f) {
+  std::vector<stacked_layer> layers;
+  for (int i = 0; i < 6; ++i) layers.push_back(f.named());
+  std::vector<std::unique_ptr<worker>> processes;
+  for (const stacked_layer& l : layers)
+    processes.push_back(std::make_unique<worker>(f, [&](storage_subject& d) {
+      d.create(l);
+      d.freeze(l.id);
+    }));
+  for (const auto& process : processes) process->join();
+  expect(f.layers().size() == layers.size(), "{} layers of {} are there", f.layers().size(), layers.size());
+}
+
+constexpr check<storage_fixture> checks[] = {
+    {"killed_create_is_completed_by_the_next", "all: killed at any instruction; repeating it completes it",
+     killed_create_is_completed_by_the_next},
+    {"partial_layers_are_listed", "6: partial ones too, so that reconcile can remove them", partial_layers_are_listed},
+    {"partial_layers_are_not_handed_out", "2, 3, 5: partial: not_found", partial_layers_are_not_handed_out},
+    {"partial_layers_are_removed_whole", "4: writable, frozen or partial alike", partial_layers_are_removed_whole},
+    {"partial_layers_may_get_other_parents", "1: partial remains are of no value and may be thrown away",
+     partial_layers_may_get_other_parents},
+    {"killed_remove_is_completed_by_the_next", "all: killed at any instruction; repeating it completes it",
+     killed_remove_is_completed_by_the_next},
+    {"killed_freeze_is_completed_by_the_next", "all: killed at any instruction; repeating it completes it",
+     killed_freeze_is_completed_by_the_next},
+    {"many_at_once_do_not_meet", "all: calls on different ids may run at once, from any thread or process",
+     many_at_once_do_not_meet},
+    {"first_use_by_many_at_once", "all: calls on different ids may run at once, from any thread or process",
+     first_use_by_many_at_once},
+};
+
+}  // namespace
+
+storage_checks_part storage_interruption_checks() { return checks; }
+
+}  // namespace kit::testing::detail
