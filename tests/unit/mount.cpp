@@ -284,7 +284,8 @@ TEST_CASE("a user namespace's mapping is applied to binds and to every path of a
     return st.st_uid;
   };
   try {
-    CHECK(owner(made({kit::mount::bind(s.path + "/low", false)}, ns.get()), "a") == 300000);
+    const auto bound = made({kit::mount::bind(s.path + "/low", false)}, ns.get());
+    CHECK(owner(bound, "a") == 300000);
   } catch (const kit::error& e) {
     if (e.code() != kit::errc::unsupported) throw;
     WARN("skipped: " << e.what());
@@ -361,7 +362,8 @@ TEST_CASE("what cannot be mounted is refused with the object, the option and the
   m.target.clear();
   m.what = kit::mount::action::reconfigure;
   CHECK(says(refusal({m}), {"nothing was made"}) == kit::errc::invalid);
-  CHECK(says(refusal({overlay({low, s.path + "/absent"}, way::appended)}), {"absent"}) == kit::errc::not_found);
+  if (kit::overlay_appends_lowers())
+    CHECK(says(refusal({overlay({low, s.path + "/absent"}, way::appended)}), {"absent"}) == kit::errc::not_found);
   CHECK(says(refusal({overlay({low, "relative"}, way::listed)}), {"relative"}) == kit::errc::invalid);
   CHECK(says(refusal({overlay(std::vector<std::string>(2000, low), way::listed)}), {"fewer layers"}) ==
         kit::errc::invalid);

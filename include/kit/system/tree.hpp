@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
+#include <chrono>
 #include <cstdint>
 #include <string>
 
 #include "kit/detail/function_ref.hpp"
 
 /// \file
-/// Two directory trees compared through descriptors, so that neither has to be attached anywhere.
+/// Directory trees walked through descriptors, so that they need not be attached anywhere: compared, copied, measured
+/// and deleted.
 
 namespace kit {
 
@@ -27,5 +29,30 @@ enum class difference : std::uint32_t { added = 1, modified = 2, deleted = 3 };
 /// No symlink is followed. What vanishes during the walk counts as absent. Holes are not read. Answers to
 /// this_call() between files. Holds two descriptors per level of depth.
 void compare_trees(int before, int after, function_ref<void(difference, const std::string& path)> out);
+
+/// The same answer for an `after` that is an overlay over `before` with the upper directory `upper`, at the cost of
+/// what stands in `upper`. For overlays made with redirect_dir and metacopy off: there, what is not in the upper
+/// directory is as it was.
+void compare_overlay(int before, int after, int upper, function_ref<void(difference, const std::string& path)> out);
+
+/// Gives `to` the mode, owner, extended attributes (capabilities and ACLs among them) and modification time of `from`;
+/// both are open directories. Attributes by which overlayfs keeps its own books are left out.
+void copy_status(int from, int to);
+
+/// Makes the empty directory `to` a copy of the directory `from`, the two roots included: names of any bytes, types,
+/// modes, owners, times to the nanosecond, extended attributes, devices, sockets, holes, and hard links among what is
+/// copied. Content is shared where the file system can (FICLONE), copied in the kernel elsewhere. `from` must not
+/// change meanwhile. Answers to this_call(): cancelled within a few MiB, progress in bytes.
+void copy_tree(int from, int to);
+
+struct tree_size {
+  std::uint64_t bytes = 0;   ///< allocated on disk: st_blocks * 512
+  std::uint64_t inodes = 0;  ///< each once, however many links it has; the directory itself is counted
+};
+tree_size measure_tree(int directory);
+
+/// Removes the directory `path` and all in it, as remove_tree does, until the clock strikes `until`. Answers whether it
+/// is gone; the rest can be removed by another call. Answers to this_call(). What vanishes meanwhile counts as removed.
+bool remove_tree_until(const std::string& path, std::chrono::steady_clock::time_point until);
 
 }  // namespace kit

@@ -3,6 +3,8 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <linux/fs.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/xattr.h>
 
@@ -10,6 +12,7 @@
 #include <cstring>
 #include <map>
 #include <memory>
+#include <set>
 #include <vector>
 
 #include "kit/driver.hpp"
@@ -134,7 +137,8 @@ class comparison {
  public:
   explicit comparison(function_ref<void(difference, const std::string&)> out) : out_(out) {}
 
-  void directories(int before, int after) {
+  /// `guide`: an overlay's upper directory of `after`, whose names are all that can differ; -1: all names are looked at.
+  void directories(int before, int after, int guide = -1) {
     // Bytewise order of whole paths is not the order of a walk: "a-b" stands before "a/b". So a
     // directory is two steps of its parent's list: itself under "a", its contents under "a/".
     std::vector<std::string> steps;
@@ -145,8 +149,12 @@ class comparison {
         steps.push_back(std::move(name));
       }
     };
-    take(before);
-    take(after);
+    if (guide >= 0) {
+      take(guide);
+    } else {
+      take(before);
+      take(after);
+    }
     std::sort(steps.begin(), steps.end());
     steps.erase(std::unique(steps.begin(), steps.end()), steps.end());
     for (std::string& step : steps) {
@@ -160,7 +168,8 @@ class comparison {
         entries(left.get(), right.get());
       else if (is_directory(right.get())) {
         path_ += '/';
-        directories(is_directory(left.get()) ? left.get() : -1, right.get());
+        const unique_fd below = guided(guide, step);
+        directories(is_directory(left.get()) ? left.get() : -1, right.get(), below.get());
       }
       path_.resize(base);
       this_call().check();
@@ -168,6 +177,15 @@ class comparison {
   }
 
  private:
+  /// The upper directory of an entry, unless it is opaque: then it hides all that was, and is no guide.
+  static unique_fd guided(int guide, const std::string& name) {
+    unique_fd below = entry_of(guide, name);
+    if (!below) return below;
+    char value = 'n';
+    const ssize_t size = ::getxattr(by_descriptor(below.get()).c_str(), "trusted.overlay.opaque", &value, 1);
+    return size == 1 && value == 'y' ? unique_fd() : std::move(below);
+  }
+
   void entries(int before, int after) {
     if (before < 0 && after < 0) return;
     if (before < 0)
@@ -185,6 +203,189 @@ class comparison {
 bool same_as_empty_root(int root) {
   const auto st = status_of(root);
   return (st.st_mode & 07777) == 0755 && st.st_uid == 0 && st.st_gid == 0 && attributes_of(root).empty();
+}
+
+// ---- copying ----------------------------------------------------------------------------------------------
+
+/// Where the last step of a path is not followed, this names `name` in `directory`, whatever it is.
+std::string by_name(int directory, const std::string& name) { return by_descriptor(directory) + "/" + name; }
+
+bool kept_by_overlayfs(const std::string& attribute) { return attribute.rfind("trusted.overlay.", 0) == 0; }
+
+void copy_attributes(int from, const std::string& to) {
+  for (const auto& [name, value] : attributes_of(from))
+    if (!kept_by_overlayfs(name) && ::lsetxattr(to.c_str(), name.c_str(), value.data(), value.size(), 0) != 0)
+      fail_errno(errno, "copy extended attribute {}", name);
+}
+
+class copying {
+ public:
+  explicit copying(int to) : root_(to) {}
+
+  void directories(int from, int to) {
+    for (const std::string& name : names_in(from)) {
+      this_call().check();
+      const std::size_t base = path_.size();
+      path_ += name;
+      entry(from, to, name);
+      path_.resize(base);
+    }
+  }
+
+ private:
+  void entry(int from_directory, int to_directory, const std::string& name) {
+    const unique_fd from = open_at(from_directory, name, O_PATH | O_NOFOLLOW);
+    const auto st = status_of(from.get());
+    const bool linked = !S_ISDIR(st.st_mode) && st.st_nlink > 1;
+    if (linked) {
+      const auto [known, first] = links_.emplace(std::pair(st.st_dev, st.st_ino), path_);
+      if (!first) {
+        if (::linkat(root_, known->second.c_str(), to_directory, name.c_str(), 0) != 0)
+          fail_errno(errno, "link {}", path_);
+        return;
+      }
+    }
+    if (S_ISDIR(st.st_mode)) {
+      if (::mkdirat(to_directory, name.c_str(), 0700) != 0) fail_errno(errno, "make directory {}", path_);
+      const unique_fd source = open_at(from_directory, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
+      const unique_fd target = open_at(to_directory, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
+      path_ += '/';
+      directories(source.get(), target.get());
+    } else if (S_ISREG(st.st_mode)) {
+      const unique_fd source = open_at(from_directory, name, O_RDONLY | O_NOFOLLOW | O_NOCTTY);
+      const unique_fd target = open_at(to_directory, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0600);
+      content(source.get(), target.get(), st.st_size);
+    } else if (S_ISLNK(st.st_mode)) {
+      if (::symlinkat(target_of(from.get()).c_str(), to_directory, name.c_str()) != 0)
+        fail_errno(errno, "make symlink {}", path_);
+    } else if (::mknodat(to_directory, name.c_str(), st.st_mode, st.st_rdev) != 0) {
+      fail_errno(errno, "make node {}", path_);
+    }
+    status(from.get(), st, to_directory, name);
+  }
+
+  void status(int from, const struct ::stat& st, int directory, const std::string& name) {
+    if (::fchownat(directory, name.c_str(), st.st_uid, st.st_gid, AT_SYMLINK_NOFOLLOW) != 0)
+      fail_errno(errno, "set the owner of {}", path_);
+    if (!S_ISLNK(st.st_mode) && ::fchmodat(directory, name.c_str(), st.st_mode & 07777, 0) != 0)
+      fail_errno(errno, "set the mode of {}", path_);
+    // After the owner: changing it drops file capabilities.
+    copy_attributes(from, by_name(directory, name));
+    const timespec times[2] = {st.st_atim, st.st_mtim};
+    if (::utimensat(directory, name.c_str(), times, AT_SYMLINK_NOFOLLOW) != 0)
+      fail_errno(errno, "set the times of {}", path_);
+  }
+
+  void content(int from, int to, off_t size) {
+    if (size == 0) return;
+    if (!clones_ || ::ioctl(to, FICLONE, from) != 0) {
+      clones_ = false;
+      if (::ftruncate(to, size) != 0) fail_errno(errno, "size {}", path_);
+      for (off_t at = next_data(from, 0, size); at < size; at = next_data(from, at, size)) {
+        off_t hole = ::lseek(from, at, SEEK_HOLE);
+        if (hole < 0) hole = size;
+        range(from, to, at, std::min(hole, size));
+        at = hole;
+      }
+    } else {
+      done_ += static_cast<std::uint64_t>(size);
+    }
+    this_call().progress(done_, 0);
+  }
+
+  void range(int from, int to, off_t at, off_t end) {
+    constexpr off_t chunk = off_t{8} << 20;
+    while (at < end) {
+      this_call().check();
+      const auto want = static_cast<std::size_t>(std::min(chunk, end - at));
+      ssize_t n = -1;
+      if (copies_) {
+        off_t in = at, out = at;
+        n = ::copy_file_range(from, &in, to, &out, want, 0);
+        if (n < 0 && errno == EINTR) continue;
+        if (n < 0 && errno != EXDEV && errno != EINVAL && errno != EOPNOTSUPP && errno != ENOSYS)
+          fail_errno(errno, "copy {}", path_);
+      }
+      if (n < 0) {
+        copies_ = false;
+        n = by_hand(from, to, at, want);
+      }
+      if (n == 0) fail(errc::io, "copy {}: it shrank while it was read", path_);
+      at += n;
+      done_ += static_cast<std::uint64_t>(n);
+      this_call().progress(done_, 0);
+    }
+  }
+
+  ssize_t by_hand(int from, int to, off_t at, std::size_t want) {
+    buffer_.resize(std::size_t{1} << 20);
+    const std::size_t n = read_at(from, buffer_.data(), std::min(want, buffer_.size()), at);
+    for (std::size_t done = 0; done < n;) {
+      const ssize_t m = ::pwrite(to, buffer_.data() + done, n - done, at + static_cast<off_t>(done));
+      if (m < 0 && errno != EINTR) fail_errno(errno, "copy {}", path_);
+      if (m > 0) done += static_cast<std::size_t>(m);
+    }
+    return static_cast<ssize_t>(n);
+  }
+
+  int root_;
+  std::string path_;
+  std::map<std::pair<dev_t, ino_t>, std::string> links_;
+  std::vector<char> buffer_;
+  std::uint64_t done_ = 0;
+  bool clones_ = true, copies_ = true;
+};
+
+// ---- measuring and removing -------------------------------------------------------------------------------
+
+class measuring {
+ public:
+  tree_size size;
+
+  void entry(const struct ::stat& st) {
+    if (!S_ISDIR(st.st_mode) && st.st_nlink > 1 && !seen_.emplace(st.st_dev, st.st_ino).second) return;
+    size.bytes += static_cast<std::uint64_t>(st.st_blocks) * 512;
+    ++size.inodes;
+  }
+
+  void below(int directory) {
+    for (const std::string& name : names_in(directory)) {
+      struct ::stat st {};
+      if (::fstatat(directory, name.c_str(), &st, AT_SYMLINK_NOFOLLOW) != 0) {
+        if (errno == ENOENT) continue;
+        fail_errno(errno, "stat {}", name);
+      }
+      entry(st);
+      if (!S_ISDIR(st.st_mode)) continue;
+      const int fd = ::openat(directory, name.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+      if (fd < 0 && errno == ENOENT) continue;
+      if (fd < 0) fail_errno(errno, "open {}", name);
+      const unique_fd inner(fd);
+      below(fd);
+      this_call().check();
+    }
+  }
+
+ private:
+  std::set<std::pair<dev_t, ino_t>> seen_;
+};
+
+/// Removes `name` from `directory`. False if time ran out before.
+bool remove_until(int directory, const std::string& name, std::chrono::steady_clock::time_point until) {
+  if (std::chrono::steady_clock::now() > until) return false;
+  if (::unlinkat(directory, name.c_str(), 0) == 0 || errno == ENOENT) return true;
+  if (errno != EISDIR && errno != EPERM) fail_errno(errno, "remove {}", name);
+  if (::unlinkat(directory, name.c_str(), AT_REMOVEDIR) == 0 || errno == ENOENT) return true;
+  if (errno != ENOTEMPTY && errno != EEXIST) fail_errno(errno, "remove {}", name);
+  this_call().check();
+  const int fd = ::openat(directory, name.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+  if (fd < 0 && errno == ENOENT) return true;
+  if (fd < 0) fail_errno(errno, "remove {}", name);
+  const unique_fd inner(fd);
+  for (const std::string& below : names_in(fd))
+    if (!remove_until(fd, below, until)) return false;
+  if (::unlinkat(directory, name.c_str(), AT_REMOVEDIR) != 0 && errno != ENOENT) fail_errno(errno, "remove {}", name);
+  return true;
 }
 
 }  // namespace
@@ -207,6 +408,36 @@ bool same_entry(int a, int b) {
 void compare_trees(int before, int after, function_ref<void(difference, const std::string&)> out) {
   if (before < 0 ? !same_as_empty_root(after) : !same_entry(before, after)) out(difference::modified, "");
   comparison(out).directories(before, after);
+}
+
+void compare_overlay(int before, int after, int upper, function_ref<void(difference, const std::string&)> out) {
+  if (!same_entry(before, after)) out(difference::modified, "");
+  comparison(out).directories(before, after, upper);
+}
+
+void copy_status(int from, int to) {
+  const auto st = status_of(from);
+  if (::fchown(to, st.st_uid, st.st_gid) != 0) fail_errno(errno, "set the owner of a directory");
+  if (::fchmod(to, st.st_mode & 07777) != 0) fail_errno(errno, "set the mode of a directory");
+  copy_attributes(from, by_descriptor(to) + "/.");
+  const timespec times[2] = {st.st_atim, st.st_mtim};
+  if (::futimens(to, times) != 0) fail_errno(errno, "set the times of a directory");
+}
+
+void copy_tree(int from, int to) {
+  copying(to).directories(from, to);
+  copy_status(from, to);
+}
+
+tree_size measure_tree(int directory) {
+  measuring m;
+  m.entry(status_of(directory));
+  m.below(directory);
+  return m.size;
+}
+
+bool remove_tree_until(const std::string& path, std::chrono::steady_clock::time_point until) {
+  return remove_until(AT_FDCWD, path, until);
 }
 
 }  // namespace kit

@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <range/v3/algorithm/all_of.hpp>
+#include <range/v3/algorithm/any_of.hpp>
+
+#include "kit/engine/images.hpp"
+#include "kit/image/reference.hpp"
+#include "listing.hpp"
+#include "verbs.hpp"
+
+namespace kit::cli {
+
+int image_ls(invocation& call) {
+  listing list({{"ID", nullptr},
+                {"Repository", "REPOSITORY"},
+                {"Tag", "TAG"},
+                {"ImageID", "IMAGE ID"},
+                {"CreatedSince", "CREATED"},
+                {"Size", "SIZE"},
+                {"CreatedAt", nullptr},
+                {"Digest", nullptr}});
+  std::vector<std::string> filter_texts;
+  bool all = false;
+  options o(call.command(), "[REPOSITORY[:TAG]]", "List images. SIZE is that of the blobs kept.");
+  list.bind(o);
+  o.flag("-a,--all", all, "As Docker's: there are no hidden images here")
+      .values("-f,--filter", filter_texts, "KEY=VALUE", "dangling, label or reference")
+      .takes(0, 1)
+      .example("kit images")
+      .example("kit images -q --filter dangling=true");
+  const arguments words = o.parse(call.words);
+  const std::vector<filter> filters = parse_filters(filter_texts, {"dangling", "label", "reference"});
+  records& known = call.engine().records();
+  const std::int64_t now = now_ns();
+  for (const image_record& i : known.images()) {
+    const reference name = i.reference.empty() ? reference{} : reference::parse(i.reference);
+    const auto named = [&](const std::string& text) { return name.name == text || i.reference == text; };
+    if (!words.empty() && !named(words.front())) continue;
+    const auto manifest = known.manifest(i.digest);
+    const auto passes = [&](const filter& f) {
+      if (f.key == "dangling") return (f.value == "true") == i.reference.empty();
+      if (f.key == "reference") return named(f.value);
+      if (!manifest) return false;
+      return ranges::any_of(parse_image_config(manifest->config).labels,
+                            [&](const option& l) { return l.key == f.value || l.key + "=" + l.value == f.value; });
+    };
+    if (!ranges::all_of(filters, passes)) continue;
+    const std::int64_t created = manifest ? manifest->created_ns : i.created_ns;
+    const std::string id = list.full_ids() ? i.digest : brief_digest(i.digest);
+    list.add({id, i.reference.empty() ? "<none>" : name.name, i.reference.empty() ? "<none>" : name.tag, id,
+              human_duration(now - created) + " ago", human_size(manifest ? manifest->size : 0), local_time(created),
+              i.digest});
+  }
+  list.print();
+  return 0;
+}
+
+int image_rm(invocation& call) {
+  bool force = false;
+  const arguments words =
+      options(call.command(), "IMAGE [IMAGE...]",
+              "Remove names of images; with its last name an image goes, unless a container uses it.")
+          .flag("-f,--force", force, "Take the name from an image in use, too")
+          .takes(1)
+          .example("kit rmi debian:12")
+          .parse(call.words);
+  return for_each(words, [&](const std::string& word) {
+    for (const option& done : remove_image(call.engine(), word, force)) fmt::print("{}: {}\n", done.key, done.value);
+  });
+}
+
+int image_tag(invocation& call) {
+  const arguments words = options(call.command(), "IMAGE NAME[:TAG]", "Give an image one more name.")
+                              .takes(2, 2)
+                              .example("kit tag debian:12 debian:stable")
+                              .parse(call.words);
+  tag_image(call.engine(), words[0], words[1]);
+  return 0;
+}
+
+}  // namespace kit::cli

@@ -1,0 +1,267 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <nlohmann/json.hpp>
+
+#include "kit/engine/images.hpp"
+#include "kit/engine/lifecycle.hpp"
+#include "kit/engine/networks.hpp"
+#include "listing.hpp"
+#include "verbs.hpp"
+
+namespace kit::cli {
+namespace {
+
+using json = nlohmann::ordered_json;
+
+json pairs(const std::vector<option>& list) {
+  json object = json::object();
+  for (const option& o : list) object[o.key] = o.value;
+  return object;
+}
+
+json list_or_null(const std::vector<std::string>& list) { return list.empty() ? json(nullptr) : json(list); }
+
+json describe_state(const container_record& c) {
+  const bool up = c.state == container_state::running || c.state == container_state::paused;
+  return {{"Status", c.state == container_state::starting ? "created" : std::string(to_string(c.state))},
+          {"Running", up},
+          {"Paused", c.state == container_state::paused},
+          {"Restarting", false},
+          {"OOMKilled", c.oom_killed},
+          {"Dead", false},
+          {"Pid", up ? c.init.pid : 0},
+          {"ExitCode", c.exit_code},
+          {"Error", c.error},
+          {"StartedAt", rfc3339(c.started_ns)},
+          {"FinishedAt", rfc3339(c.finished_ns)}};
+}
+
+json describe_networks(kit::engine& engine, const container_record& c) {
+  json settings = {
+      {"IPAddress", ""}, {"IPPrefixLen", 0}, {"Gateway", ""}, {"MacAddress", ""}, {"Networks", json::object()}};
+  for (const endpoint_record& e : engine.records().endpoints(c.id)) {
+    const network_record n = engine.records().network(e.network.text());
+    const std::string address = e.addresses.empty() ? "" : e.addresses.front();
+    const std::size_t slash = address.find('/');
+    const json one = {{"NetworkID", n.id.str()},
+                      {"EndpointID", e.id.str()},
+                      {"Gateway", n.gateways.empty() ? "" : n.gateways.front()},
+                      {"IPAddress", address.substr(0, slash)},
+                      {"IPPrefixLen", slash == address.npos ? 0 : std::atoi(address.c_str() + slash + 1)},
+                      {"MacAddress", e.mac},
+                      {"Link", e.link}};
+    settings["Networks"][n.name] = one;
+    if (settings["IPAddress"] == "")
+      for (const char* member : {"IPAddress", "IPPrefixLen", "Gateway", "MacAddress"}) settings[member] = one[member];
+  }
+  return settings;
+}
+
+json describe_mounts(const container_spec& spec) {
+  json mounts = json::array();
+  for (const volume& v : spec.volumes) {
+    const bool read_only = std::find(v.options.begin(), v.options.end(), "ro") != v.options.end();
+    mounts.push_back({{"Type", "bind"}, {"Source", v.source}, {"Destination", v.target}, {"RW", !read_only}});
+  }
+  for (const option& t : spec.tmpfs)
+    mounts.push_back({{"Type", "tmpfs"}, {"Source", ""}, {"Destination", t.key}, {"Mode", t.value}});
+  return mounts;
+}
+
+json describe(kit::engine& engine, const container_record& c) {
+  const container_spec spec = spec_from_json(c.spec);
+  image_config image;
+  if (const auto manifest = engine.records().manifest(c.image_digest)) image = parse_image_config(manifest->config);
+  const auto either = [](const std::string& first, const std::string& second) {
+    return first.empty() ? second : first;
+  };
+
+  std::vector<std::string> env = image.env;
+  env.insert(env.end(), spec.env.begin(), spec.env.end());
+  std::vector<option> labels = image.labels;
+  labels.insert(labels.end(), c.labels.begin(), c.labels.end());
+  const std::vector<std::string> entrypoint = spec.entrypoint.value_or(image.entrypoint);
+  const std::vector<std::string> command = !spec.command.empty() ? spec.command
+                                           : spec.entrypoint     ? std::vector<std::string>{}
+                                                                 : image.cmd;
+  std::vector<std::string> argv = entrypoint;
+  argv.insert(argv.end(), command.begin(), command.end());
+  const std::string network = either(spec.network, engine.config().network);
+
+  return {{"Id", c.id.str()},
+          {"Created", rfc3339(c.created_ns)},
+          {"Path", argv.empty() ? "" : argv.front()},
+          {"Args", argv.empty() ? json::array() : json(std::vector<std::string>(argv.begin() + 1, argv.end()))},
+          {"State", describe_state(c)},
+          {"Image", c.image_digest},
+          {"ResolvConfPath", engine.container_dir(c.id) + "/resolv.conf"},
+          {"HostnamePath", engine.container_dir(c.id) + "/hostname"},
+          {"HostsPath", engine.container_dir(c.id) + "/hosts"},
+          {"LogPath", engine.container_dir(c.id) + "/log.json"},
+          {"Name", "/" + c.name},
+          {"Driver", c.storage},
+          {"Platform", "linux"},
+          {"Isolation", c.isolation},
+          {"HostConfig",
+           {{"NetworkMode", network},
+            {"AutoRemove", c.auto_remove},
+            {"Privileged", spec.privileged},
+            {"ReadonlyRootfs", spec.read_only},
+            {"CapAdd", list_or_null(spec.cap_add)},
+            {"CapDrop", list_or_null(spec.cap_drop)},
+            {"Memory", spec.memory},
+            {"NanoCpus", static_cast<std::int64_t>(spec.cpus * 1e9)},
+            {"PidsLimit", spec.pids_limit ? json(spec.pids_limit) : json(nullptr)},
+            {"Tmpfs", spec.tmpfs.empty() ? json(nullptr) : pairs(spec.tmpfs)},
+            {"Init", spec.init}}},
+          {"GraphDriver",
+           {{"Name", c.storage},
+            {"Data",
+             {{"Chain",
+               [&] {
+                 json chain = json::array();
+                 for (const layer_id& l : c.chain) chain.push_back(l.str());
+                 return chain;
+               }()}}}}},
+          {"Mounts", describe_mounts(spec)},
+          {"Config",
+           {{"Hostname", either(spec.hostname, std::string(c.id.brief()))},
+            {"User", either(spec.user, image.user)},
+            {"Tty", spec.tty},
+            {"OpenStdin", spec.interactive},
+            {"Env", env},
+            {"Cmd", list_or_null(command)},
+            {"Image", c.image},
+            {"WorkingDir", either(spec.workdir, image.working_dir)},
+            {"Entrypoint", list_or_null(entrypoint)},
+            {"Labels", pairs(labels)},
+            {"StopSignal", either(either(spec.stop_signal, image.stop_signal), "SIGTERM")}}},
+          {"NetworkSettings", describe_networks(engine, c)}};
+}
+
+json describe(kit::engine& engine, const image& i) {
+  json tags = json::array(), layers = json::array();
+  for (const image_record& r : engine.records().images())
+    if (r.digest == i.record.digest && !r.reference.empty()) tags.push_back(r.reference);
+  for (const std::string& d : i.config.diff_ids) layers.push_back(d);
+  return {{"Id", i.manifest.digest},
+          {"RepoTags", tags},
+          {"Created", i.config.created},
+          {"Author", i.config.author},
+          {"Architecture", i.config.architecture},
+          {"Os", i.config.os},
+          {"Size", i.manifest.size},
+          {"Config",
+           {{"User", i.config.user},
+            {"Env", list_or_null(i.config.env)},
+            {"Cmd", list_or_null(i.config.cmd)},
+            {"Entrypoint", list_or_null(i.config.entrypoint)},
+            {"WorkingDir", i.config.working_dir},
+            {"Labels", pairs(i.config.labels)},
+            {"StopSignal", i.config.stop_signal}}},
+          {"RootFS", {{"Type", "layers"}, {"Layers", layers}}}};
+}
+
+json describe(kit::engine& engine, const network_record& n) {
+  json subnets = json::array(), containers = json::object();
+  for (std::size_t i = 0; i < n.prefixes.size(); ++i)
+    subnets.push_back({{"Subnet", n.prefixes[i]}, {"Gateway", i < n.gateways.size() ? n.gateways[i] : ""}});
+  for (const endpoint_record& e : engine.records().endpoints(n.id)) {
+    const auto c = engine.records().find_container(e.container.text());
+    containers[e.container.str()] = {{"Name", c ? c->name : ""},
+                                     {"EndpointID", e.id.str()},
+                                     {"MacAddress", e.mac},
+                                     {"IPv4Address", e.addresses.empty() ? "" : e.addresses.front()}};
+  }
+  return {{"Name", n.name},
+          {"Id", n.id.str()},
+          {"Created", rfc3339(n.created_ns)},
+          {"Scope", "local"},
+          {"Driver", n.driver},
+          {"Link", n.link},
+          {"IPAM", {{"Config", subnets}}},
+          {"Containers", containers},
+          {"Options", pairs(n.options)},
+          {"Labels", pairs(n.labels)}};
+}
+
+/// The member that a template's `.A.B` names.
+std::string member(const json& object, std::string_view path, bool as_json) {
+  const json* at = &object;
+  const std::string whole(path);
+  while (!path.empty()) {
+    const std::size_t dot = std::min(path.find('.'), path.size());
+    const auto next = at->is_object() ? at->find(std::string(path.substr(0, dot))) : at->end();
+    if (next == at->end()) fail(errc::invalid, "format: no field .{}", whole);
+    at = &*next;
+    path.remove_prefix(std::min(dot + 1, path.size()));
+  }
+  if (as_json || at->is_structured()) return at->dump();
+  return at->is_string() ? at->get<std::string>() : at->is_null() ? "<no value>" : at->dump();
+}
+
+/// Prints what `find` answers for each word: one array, or one line each by --format.
+template <class Find>
+int print_each(const arguments& words, const std::string& format, Find&& find) {
+  json found = json::array();
+  const int code = for_each(words, [&](const std::string& word) {
+    json one = find(word);
+    if (format.empty() || format == "json") return found.push_back(std::move(one));
+    fmt::print("{}\n", render(format, [&](std::string_view path, bool as_json) { return member(one, path, as_json); }));
+  });
+  constexpr auto replace = json::error_handler_t::replace;
+  if (format == "json")
+    fmt::print("{}\n", found.dump(-1, ' ', false, replace));
+  else if (format.empty())
+    fmt::print("{}\n", found.dump(4, ' ', false, replace));
+  return code;
+}
+
+options& with_format(options& o, std::string& format) {
+  return o.value("-f,--format", format, "FORMAT", "json, or a template: '{{.State.ExitCode}}', '{{json .Config}}'")
+      .takes(1);
+}
+
+}  // namespace
+
+int inspect(invocation& call) {
+  std::string format, type;
+  options o(call.command(), "NAME [NAME...]", "Show all that is known of containers, images and networks, as JSON.");
+  with_format(o, format)
+      .value("--type", type, "TYPE", "container, image or network")
+      .example("kit inspect web")
+      .example("kit inspect -f '{{.State.ExitCode}} {{.NetworkSettings.IPAddress}}' web");
+  const arguments words = o.parse(call.words);
+  if (!type.empty() && type != "container" && type != "image" && type != "network")
+    throw usage_error(call.command(), fmt::format("--type \"{}\": container, image or network is expected", type));
+  kit::engine& engine = call.engine();
+  return print_each(words, format, [&](const std::string& word) -> json {
+    const auto wanted = [&](const char* kind) { return type.empty() || type == kind; };
+    if (wanted("container"))
+      if (auto c = engine.records().find_container(word)) return describe(engine, current(engine, *c));
+    if (wanted("image"))
+      if (engine.records().find_image(word)) return describe(engine, find_image(engine, word));
+    if (wanted("network"))
+      if (auto n = engine.records().find_network(word)) return describe(engine, *n);
+    fail(errc::not_found, "no such {}: {}", type.empty() ? "object" : type, word);
+  });
+}
+
+int image_inspect(invocation& call) {
+  std::string format;
+  options o(call.command(), "IMAGE [IMAGE...]", "Show all that is known of images, as JSON.");
+  const arguments words = with_format(o, format).parse(call.words);
+  return print_each(words, format,
+                    [&](const std::string& word) { return describe(call.engine(), find_image(call.engine(), word)); });
+}
+
+int network_inspect(invocation& call) {
+  std::string format;
+  options o(call.command(), "NETWORK [NETWORK...]", "Show all that is known of networks, as JSON.");
+  const arguments words = with_format(o, format).parse(call.words);
+  ensure_default_networks(call.engine());
+  return print_each(words, format, [&](const std::string& word) {
+    return describe(call.engine(), find_network(call.engine(), word));
+  });
+}
+
+}  // namespace kit::cli

@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "options.hpp"
+
+namespace kit::cli {
+
+/// A value of a --format template: what `{{.Name}}` and `{{json .Name}}` become. Throws invalid for a name it does not
+/// know.
+using field_lookup = std::function<std::string(std::string_view path, bool as_json)>;
+
+/// Docker's templates as far as people use them in scripts: `{{.Field}}`, `{{.A.B}}`, `{{json .Field}}`, \t and \n.
+std::string render(std::string_view format, const field_lookup&);
+
+/// A list as `ps`, `images` and the like print it: aligned columns, or only ids (-q), or by --format. The first
+/// column is the id.
+class listing {
+ public:
+  struct column {
+    const char* field;   ///< its name in templates and JSON: "RunningFor"
+    const char* header;  ///< "CREATED"; nullptr: shown only through --format
+  };
+  explicit listing(std::vector<column> columns) : columns_(std::move(columns)) {}
+
+  /// Adds -q, --format and --no-trunc to a verb.
+  void bind(options&);
+  [[nodiscard]] bool full_ids() const noexcept { return no_trunc_; }
+  void add(std::vector<std::string> row) { rows_.push_back(std::move(row)); }
+  void print() const;
+
+ private:
+  [[nodiscard]] field_lookup lookup(const std::vector<std::string>& row) const;
+  void print_aligned(const std::vector<std::vector<std::string>>& rows) const;
+  std::vector<column> columns_;
+  std::vector<std::vector<std::string>> rows_;
+  std::string format_;
+  bool quiet_ = false, no_trunc_ = false;
+};
+
+/// One `--filter KEY=VALUE`. Throws invalid unless KEY is one of `known`.
+struct filter {
+  std::string key, value;
+};
+std::vector<filter> parse_filters(const std::vector<std::string>& texts, const std::vector<std::string_view>& known);
+
+std::string human_duration(std::int64_t nanoseconds);  ///< "About a minute", "3 hours"
+std::string human_size(std::uint64_t bytes);           ///< decimal: "206MB"
+std::string human_memory(std::uint64_t bytes);         ///< binary: "1.5MiB"
+std::int64_t now_ns();
+std::string rfc3339(std::int64_t ns);  ///< UTC, nanoseconds; 0: "0001-01-01T00:00:00Z"
+std::string local_time(std::int64_t ns);
+std::string shortened(std::string_view text, std::size_t most);
+std::string brief_digest(std::string_view digest);  ///< twelve digits, without "sha256:"
+
+}  // namespace kit::cli

@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <linux/magic.h>
+#include <sys/utsname.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <nlohmann/json.hpp>
+
+#include "kit/engine/reconcile.hpp"
+#include "listing.hpp"
+#include "verbs.hpp"
+
+namespace kit::cli {
+namespace {
+
+/// Facts as "Key: value" lines, or as one JSON object, or by a template.
+void print_facts(const std::vector<option>& facts, const std::string& format) {
+  if (format.empty()) {
+    std::size_t width = 0;
+    for (const option& f : facts) width = std::max(width, f.key.size());
+    for (const option& f : facts) fmt::print("{:<{}} {}\n", f.key + ":", width + 2, f.value);
+    return;
+  }
+  nlohmann::ordered_json object;
+  for (const option& f : facts) object[f.key] = f.value;
+  if (format == "json") return fmt::print("{}\n", object.dump());
+  fmt::print("{}\n", render(format, [&](std::string_view path, bool as_json) {
+               const auto found = object.find(std::string(path));
+               if (found == object.end()) fail(errc::invalid, "format: no field .{}", path);
+               return as_json ? found->dump() : found->get<std::string>();
+             }));
+}
+
+std::string cgroup_version() {
+  struct statfs s {};
+  if (::statfs("/sys/fs/cgroup", &s) != 0) return "none";
+  if (s.f_type == CGROUP2_SUPER_MAGIC) return "2";
+  const bool unified = ::statfs("/sys/fs/cgroup/unified", &s) == 0 && s.f_type == CGROUP2_SUPER_MAGIC;
+  return unified ? "1 (hybrid)" : "1";
+}
+
+}  // namespace
+
+int version(invocation& call) {
+  std::string format;
+  options(call.command(), "", "Print the version.")
+      .value("--format", format, "FORMAT", "json, or a template: '{{.Version}}'")
+      .parse(call.words);
+  if (format.empty())
+    fmt::print("kit version {}\n", KIT_VERSION);
+  else
+    print_facts({{"Version", KIT_VERSION}, {"Os", "linux"}, {"Compiler", __VERSION__}}, format);
+  return 0;
+}
+
+int system_info(invocation& call) {
+  std::string format;
+  options(call.command(), "", "Describe this kit and this host.")
+      .value("--format", format, "FORMAT", "json, or a template: '{{.Root}}'")
+      .parse(call.words);
+  kit::engine& engine = call.engine();
+  std::size_t running = 0, paused = 0;
+  const auto containers = engine.records().containers();
+  for (const container_record& c : containers) {
+    running += c.state == container_state::running;
+    paused += c.state == container_state::paused;
+  }
+  utsname host{};
+  ::uname(&host);
+  const engine_config& config = engine.config();
+  print_facts({{"Version", KIT_VERSION},
+               {"Root", config.root},
+               {"RunDir", config.run_dir},
+               {"RootTag", engine.root_tag()},
+               {"Libexec", config.libexec},
+               {"Storage", config.storage},
+               {"Network", config.network},
+               {"Isolation", config.isolation},
+               {"Containers", fmt::format("{}", containers.size())},
+               {"Running", fmt::format("{}", running)},
+               {"Paused", fmt::format("{}", paused)},
+               {"Images", fmt::format("{}", engine.records().images().size())},
+               {"Kernel", host.release},
+               {"Architecture", host.machine},
+               {"CgroupVersion", cgroup_version()},
+               {"Processors", fmt::format("{}", ::sysconf(_SC_NPROCESSORS_ONLN))}},
+              format);
+  return 0;
+}
+
+int system_check(invocation& call) {
+  reconcile_options how;
+  options(
+      call.command(), "",
+      "Bring records and kernel back together after crashes: exits not recorded, things half made or half removed.\n"
+      "Prints one line for each thing found; exits 1 if one needs a person.")
+      .flag("--dry-run", how.dry_run, "Only tell what would be done")
+      .parse(call.words);
+  bool needs_person = false;
+  for (const finding& f : reconcile(call.engine(), how)) {
+    fmt::print("{}: {}{}{}\n", f.object, f.problem, f.action.empty() ? "" : "; ", f.action);
+    needs_person = needs_person || f.needs_person;
+  }
+  if (!how.dry_run) call.engine().records().checkpoint();
+  return needs_person ? 1 : 0;
+}
+
+int system_prune(invocation& call) {
+  bool all = false, dry_run = false, force = false;
+  options(call.command(), "", "Remove exited containers, images without a name, and what nothing uses.")
+      .flag("-a,--all", all, "Also images that no container uses")
+      .flag("-f,--force", force, "Do not ask")
+      .flag("--dry-run", dry_run, "Only tell what would be removed")
+      .parse(call.words);
+  if (!force && !dry_run) {
+    if (!::isatty(STDIN_FILENO)) throw usage_error(call.command(), "stdin is not a terminal to ask at; give -f");
+    fmt::print("This removes all exited containers and all images {}. Go on? [y/N] ",
+               all ? "no container uses" : "without a name");
+    std::fflush(stdout);
+    const int answer = std::getchar();
+    if (answer != 'y' && answer != 'Y') return 0;
+  }
+  const pruned gone = prune(call.engine(), all, dry_run);
+  for (const std::string& c : gone.containers) fmt::print("container {}\n", c);
+  for (const std::string& i : gone.images) fmt::print("image {}\n", i);
+  fmt::print("Total {}: {}\n", dry_run ? "to be reclaimed" : "reclaimed", human_size(gone.bytes));
+  return 0;
+}
+
+}  // namespace kit::cli

@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "kit/engine/engine.hpp"
+#include "options.hpp"
+
+namespace kit::cli {
+
+struct invocation;
+
+/// One row of the verb table. Two programs are built from it: `kit`, the start path, links little; the
+/// verbs that handle archives are held by `kit-image`, and `kit` executes that in its place for them.
+struct verb {
+  std::string_view name;  ///< "run", "image import"
+  std::string_view summary;
+  std::string_view about;  ///< what its arguments are, for completion: "container", "image", "network", "driver" or ""
+  int failure;             ///< exit code when kit itself fails: 125 where codes below it are the program's own
+  int (*run)(invocation&);
+};
+
+/// All verbs, in the order help lists them; those called "internal ..." are for kit's own programs.
+std::span<const verb> verbs();
+/// The longest row that `words` begins with, or nullptr.
+const verb* find_verb(const arguments& words);
+
+/// One call of one verb.
+struct invocation {
+  invocation(const cli::verb& called, arguments after, engine_config where, char** command_line)
+      : verb(called), words(std::move(after)), config(std::move(where)), argv(command_line) {}
+
+  const cli::verb& verb;
+  arguments words;  ///< after the verb's own
+  engine_config config;
+  char** argv;  ///< the whole command line, to hand it over
+
+  [[nodiscard]] std::string command() const { return "kit " + std::string(verb.name); }
+  /// Opened on first use: `--help` and `version` touch nothing.
+  kit::engine& engine();
+
+ private:
+  std::unique_ptr<kit::engine> engine_;
+};
+
+/// Prints an error the way main does: for verbs that go on with their next argument.
+void report(const std::exception&) noexcept;
+
+/// Calls `work` for each word, reports those that fail, and answers the verb's exit code.
+template <class Work>
+int for_each(const arguments& words, Work&& work) {
+  int failures = 0;
+  for (const std::string& word : words) {
+    try {
+      work(word);
+    } catch (const std::exception& e) {
+      report(e);
+      ++failures;
+    }
+  }
+  return failures ? 1 : 0;
+}
+
+// Verbs by noun, each file named after it.
+int create(invocation&);  // run.cpp
+int run(invocation&);
+int attach(invocation&);  // container.cpp
+int diff(invocation&);
+int exec(invocation&);
+int kill(invocation&);
+int logs(invocation&);
+int pause(invocation&);
+int ps(invocation&);
+int rename(invocation&);
+int rm(invocation&);
+int start(invocation&);
+int stats(invocation&);
+int stop(invocation&);
+int unpause(invocation&);
+int wait(invocation&);
+int inspect(invocation&);  // inspect.cpp
+int image_inspect(invocation&);
+int network_inspect(invocation&);
+int image_ls(invocation&);  // image.cpp
+int image_rm(invocation&);
+int image_tag(invocation&);
+int image_import(invocation&);  // archive.cpp
+int commit(invocation&);
+int internal_unpack(invocation&);
+int network_ls(invocation&);  // network.cpp
+int driver_ls(invocation&);   // driver.cpp
+int driver_probe(invocation&);
+int plugin_ls(invocation&);  // plugin.cpp
+int plugin_check(invocation&);
+int system_check(invocation&);  // system.cpp
+int system_info(invocation&);
+int system_prune(invocation&);
+int version(invocation&);
+int completion_bash(invocation&);  // completion.cpp
+int internal_complete(invocation&);
+int internal_finish(invocation&);  // container.cpp
+
+}  // namespace kit::cli

@@ -1,0 +1,256 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "drivers/storage/detail/layer_store.hpp"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <linux/magic.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <sys/statfs.h>
+#include <sys/utsname.h>
+
+#include <algorithm>
+#include <chrono>
+#include <memory>
+
+#include "kit/system/error.hpp"
+#include "kit/system/fd.hpp"
+#include "kit/system/tree.hpp"
+
+namespace kit::drivers::detail {
+namespace {
+
+constexpr std::string_view last_line = "end\n";
+constexpr std::chrono::milliseconds patience{50};
+
+std::string state_of(const layer& l) {
+  std::string text = "kit-layer 1\n";
+  for (const layer_id& p : l.parents) text.append("parent ").append(p.text()).append("\n");
+  text += last_line;
+  return text;
+}
+
+bool exists(const std::string& path) {
+  if (::access(path.c_str(), F_OK) == 0) return true;
+  if (errno != ENOENT && errno != ENOTDIR) fail_errno(errno, "look at {}", path);
+  return false;
+}
+
+/// Names in a directory; none if it is absent.
+std::vector<std::string> names_in(const std::string& path) {
+  std::vector<std::string> names;
+  std::unique_ptr<DIR, int (*)(DIR*)> stream(::opendir(path.c_str()), ::closedir);
+  if (!stream) {
+    if (errno == ENOENT) return names;
+    fail_errno(errno, "read directory {}", path);
+  }
+  while (const dirent* entry = ::readdir(stream.get()))
+    if (const std::string_view name = entry->d_name; name != "." && name != "..") names.emplace_back(name);
+  return names;
+}
+
+/// Deletes an entry of the trash, unless somebody else does already. Answers whether nothing is left to do.
+bool delete_for(const std::string& path, std::chrono::steady_clock::time_point until) {
+  const int fd = ::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (fd < 0) {
+    if (errno == ENOENT) return true;
+    fail_errno(errno, "open {}", path);
+  }
+  const unique_fd held(fd);
+  if (::flock(fd, LOCK_EX | LOCK_NB) != 0) return true;
+  return remove_tree_until(path, until);
+}
+
+}  // namespace
+
+std::string layer_store::path(const layer_id& id) const { return directory_ + "/layers/" + id.str(); }
+
+layer_store::condition layer_store::condition_of(const layer_id& id, std::string* state) const {
+  const std::string file = path(id) + "/state";
+  std::string text;
+  try {
+    text = read_file(file);
+  } catch (const error& e) {
+    if (e.code() != errc::not_found) throw;
+    return exists(path(id)) ? condition::torn : condition::absent;
+  }
+  // The file is not synced when the layer is made, which would cost more than the layer: a power cut may leave it short,
+  // and then the layer counts as never made.
+  if (text.size() < last_line.size() || text.compare(text.size() - last_line.size(), last_line.size(), last_line) != 0)
+    return condition::torn;
+  if (state != nullptr) *state = std::move(text);
+  return condition::whole;
+}
+
+bool layer_store::frozen(const layer_id& id) const { return exists(path(id) + "/frozen"); }
+
+std::string layer_store::require(const layer_id& id) const {
+  if (condition_of(id) != condition::whole) fail(errc::not_found, "layer {}: not in {}", id.brief(), directory_);
+  return path(id);
+}
+
+std::string layer_store::require(const layer& l, access how) const {
+  std::string where = require(l.id);
+  if (how == access::read_write && frozen(l.id))
+    fail(errc::invalid, "layer {}: frozen, it cannot be written; create a layer above it", l.id.brief());
+  if (how == access::read_only && !frozen(l.id))
+    fail(errc::invalid, "layer {}: writable, it cannot be read as frozen; freeze it, or ask for a live view",
+         l.id.brief());
+  return where;
+}
+
+void layer_store::require_frozen_parents(const layer& l) const {
+  for (const layer_id& p : l.parents) {
+    if (frozen(p)) continue;
+    if (condition_of(p) != condition::whole)
+      fail(errc::not_found, "create layer {}: its parent {} is not in {}", l.id.brief(), p.brief(), directory_);
+    fail(errc::invalid, "create layer {}: its parent {} is still writable; freeze it first", l.id.brief(), p.brief());
+  }
+}
+
+void layer_store::make_own_directories() {
+  if (const auto slash = directory_.rfind('/'); slash != std::string::npos && slash != 0)
+    make_directories(directory_.substr(0, slash));
+  make_directories(directory_, 0700);
+  if (::chmod(directory_.c_str(), 0700) != 0) fail_errno(errno, "make {} private", directory_);
+  for (const char* name : {"/layers", "/new", "/trash"}) make_directories(directory_ + name, 0700);
+}
+
+void layer_store::create(const layer& l, function_ref<void(const std::string&)> fill) {
+  const std::string wanted = state_of(l);
+  std::string found;
+  switch (condition_of(l.id, &found)) {
+    case condition::whole:
+      if (found != wanted) fail(errc::conflict, "create layer {}: it exists over other parents", l.id.brief());
+      return;
+    case condition::torn: discard(path(l.id)); break;
+    case condition::absent: break;
+  }
+  require_frozen_parents(l);
+
+  const std::string making = directory_ + "/new/" + l.id.str();
+  while (::mkdir(making.c_str(), 0700) != 0) {
+    if (errno == ENOENT)
+      make_own_directories();
+    else if (errno == EEXIST)
+      discard(making);
+    else
+      fail_errno(errno, "create layer {}: make {}", l.id.brief(), making);
+  }
+  try {
+    write_all(open_file(making + "/state", O_WRONLY | O_CREAT | O_EXCL, 0600).get(), wanted, making + "/state");
+    fill(making);
+    if (::rename(making.c_str(), path(l.id).c_str()) != 0) fail_errno(errno, "create layer {}: rename", l.id.brief());
+  } catch (...) {
+    try {
+      discard(making);
+    } catch (const error& e) {
+      this_call().log(log_level::warning, e.what());
+    }
+    throw;
+  }
+}
+
+bool layer_store::freeze(const layer_id& id) {
+  const std::string where = require(id);
+  if (frozen(id)) return false;
+  const unique_fd directory = open_file(where, O_RDONLY | O_DIRECTORY);
+  if (::syncfs(directory.get()) != 0) fail_errno(errno, "freeze layer {}: sync {}", id.brief(), where);
+  open_at(directory.get(), "frozen", O_WRONLY | O_CREAT, 0600).reset();
+  if (::fsync(directory.get()) != 0) fail_errno(errno, "freeze layer {}: sync its mark", id.brief());
+  return true;
+}
+
+void layer_store::discard(const std::string& path) {
+  const auto bits = random_bits();
+  const std::string grave = directory_ + "/trash/" + hex(bits.data(), 8);
+  if (::rename(path.c_str(), grave.c_str()) != 0) {
+    if (errno == ENOENT && !exists(path)) return;
+    fail_errno(errno, "move {} to the trash", path);
+  }
+  delete_for(grave, std::chrono::steady_clock::now() + patience);
+}
+
+void layer_store::remove(const layer_id& id) {
+  discard(path(id));
+  discard(directory_ + "/new/" + id.str());
+}
+
+void layer_store::empty_trash() {
+  for (const std::string& name : names_in(directory_ + "/trash")) {
+    try {
+      delete_for(directory_ + "/trash/" + name, std::chrono::steady_clock::time_point::max());
+    } catch (const error& e) {
+      if (e.code() == errc::cancelled) throw;
+      this_call().log(log_level::warning, e.what());
+    }
+  }
+}
+
+void layer_store::layers(layer_sink out) {
+  empty_trash();
+  // In this order a layer that becomes whole meanwhile is seen at least once.
+  std::vector<std::string> partial = names_in(directory_ + "/new");
+  const std::vector<std::string> present = names_in(directory_ + "/layers");
+  std::vector<layer_state> found;
+  for (const std::string& name : present) {
+    if (!layer_id::valid(name)) continue;
+    const auto id = layer_id::from(name);
+    if (frozen(id)) {
+      found.push_back({id, layer_state::state::frozen});
+      continue;
+    }
+    switch (condition_of(id)) {
+      case condition::whole: found.push_back({id, layer_state::state::writable}); break;
+      case condition::torn: found.push_back({id, layer_state::state::partial}); break;
+      case condition::absent: break;
+    }
+  }
+  for (const std::string& name : partial)
+    if (layer_id::valid(name) && std::find(present.begin(), present.end(), name) == present.end())
+      found.push_back({layer_id::from(name), layer_state::state::partial});
+  for (const layer_state& s : found) out(s);
+}
+
+void refuse_options(std::string_view driver, std::span<const option> options) {
+  if (!options.empty())
+    fail(errc::invalid, "{}: no option \"{}\" for a layer; it has none", driver, options.front().key);
+}
+
+void refuse_configuration(std::string_view driver, std::span<const option> options) {
+  if (!options.empty())
+    fail(errc::invalid, "{}: no option \"{}\" for this driver; it has none", driver, options.front().key);
+}
+
+std::string kernel_release() {
+  utsname name{};
+  ::uname(&name);
+  return name.release;
+}
+
+std::string nearest_existing(std::string path) {
+  while (!path.empty() && !exists(path)) path.resize(path.rfind('/') == std::string::npos ? 0 : path.rfind('/'));
+  return path.empty() ? "/" : path;
+}
+
+std::string file_system_of(const std::string& path) {
+  struct statfs found {};
+  if (::statfs(path.c_str(), &found) != 0) fail_errno(errno, "statfs {}", path);
+  switch (static_cast<unsigned long>(found.f_type)) {
+    case EXT4_SUPER_MAGIC: return "ext4";
+    case XFS_SUPER_MAGIC: return "xfs";
+    case BTRFS_SUPER_MAGIC: return "btrfs";
+    case TMPFS_MAGIC: return "tmpfs";
+    case OVERLAYFS_SUPER_MAGIC: return "overlay";
+    case F2FS_SUPER_MAGIC: return "f2fs";
+    case NFS_SUPER_MAGIC: return "nfs";
+    case FUSE_SUPER_MAGIC: return "fuse";
+    case EROFS_SUPER_MAGIC_V1: return "erofs";
+    case SQUASHFS_MAGIC: return "squashfs";
+    case 0x2fc12fc1: return "zfs";
+    case 0x00c0ffee: return "hostfs";
+    default: return fmt::format("{:#x}", static_cast<unsigned long>(found.f_type));
+  }
+}
+
+}  // namespace kit::drivers::detail

@@ -1,0 +1,212 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "drivers/storage/overlayfs.hpp"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <sys/xattr.h>
+
+#include <cstdlib>
+#include <memory>
+
+#include "kit/system/error.hpp"
+#include "kit/system/fd.hpp"
+#include "kit/system/tree.hpp"
+
+namespace kit::drivers {
+namespace {
+
+constexpr std::size_t most_parents = 499;  // OVL_MAX_STACK is 500, and the layer itself is one of them when read
+
+std::string diff_of(const std::string& layer) { return layer + "/diff"; }
+std::string work_of(const std::string& layer) { return layer + "/work"; }
+
+unique_fd open_directory(const std::string& path) { return open_file(path, O_RDONLY | O_DIRECTORY); }
+
+void make_directory(const std::string& path, mode_t mode) {
+  // Not left to the umask.
+  if (::mkdir(path.c_str(), mode) != 0 || ::chmod(path.c_str(), mode) != 0) fail_errno(errno, "make {}", path);
+}
+
+void refuse_long_chain(const layer& l) {
+  if (l.parents.size() > most_parents)
+    fail(errc::unsupported, "layer {}: {} parents, and overlayfs merges {}; flatten the image, or use another driver",
+         l.id.brief(), l.parents.size(), most_parents);
+}
+
+/// One overlay over `lowers`, nearest first; writable if `layer` is not empty.
+mount overlay(std::vector<std::string> lowers, const std::string& layer) {
+  mount m;
+  m.fstype = m.source = "overlay";
+  if (layer.empty()) m.attributes = MOUNT_ATTR_RDONLY;
+  if (overlay_appends_lowers())
+    for (std::string& lower : lowers) m.options.push_back({"lowerdir+", mount_option::path{std::move(lower)}});
+  else
+    m.options.push_back({"lowerdir", mount_option::paths{std::move(lowers)}});
+  if (!layer.empty()) {
+    m.options.push_back({"upperdir", mount_option::path{diff_of(layer)}});
+    m.options.push_back({"workdir", mount_option::path{work_of(layer)}});
+  }
+  // Said here because distributions and modprobe.d change the defaults:
+  // With an index the kernel refuses a live view beside a writer (the upper directory is "in use").
+  m.options.push_back({"index", std::string("off")});
+  // A layer must hold its files whole: it is exported, and becomes a parent on its own.
+  m.options.push_back({"metacopy", std::string("off")});
+  // changes() relies on names standing where they are; and an image must not lead the kernel to other
+  // directories by an xattr, which "off" may still follow and "nofollow" does not.
+  m.options.push_back({"redirect_dir", std::string("nofollow")});
+  // All layers are on one file system, so inode numbers are unique without borrowing bits of them.
+  m.options.push_back({"xino", std::string("off")});
+  return m;
+}
+
+/// A directory that is gone at the end of the scope.
+class temporary_directory {
+ public:
+  explicit temporary_directory(const std::string& parent) : path_(parent + "/.kit-probe.XXXXXX") {
+    if (::mkdtemp(path_.data()) == nullptr) fail_errno(errno, "make a directory in {}", parent);
+  }
+  temporary_directory(const temporary_directory&) = delete;
+  temporary_directory& operator=(const temporary_directory&) = delete;
+  ~temporary_directory() {
+    try {
+      remove_tree(path_);
+    } catch (const error& e) {
+      this_call().log(log_level::warning, e.what());
+    }
+  }
+  [[nodiscard]] const std::string& path() const { return path_; }
+
+ private:
+  std::string path_;
+};
+
+std::string yes_no(bool yes) { return yes ? "yes" : "no"; }
+
+/// Whether readdir(3) tells the type of an entry, without which overlayfs shows whiteouts.
+bool tells_types(const std::string& directory) {
+  bool all = true;
+  std::unique_ptr<DIR, int (*)(DIR*)> stream(::opendir(directory.c_str()), ::closedir);
+  if (!stream) fail_errno(errno, "read directory {}", directory);
+  while (const dirent* entry = ::readdir(stream.get()))
+    if (entry->d_name[0] != '.') all = all && entry->d_type == DT_DIR;
+  return all;
+}
+
+/// Tries on `at` all that a layer needs: fills the facts, and the reason if something is missing.
+void try_on(const std::string& at, probe_report& report) {
+  const temporary_directory scratch(at);
+  const std::string low = scratch.path() + "/parent", layer = scratch.path() + "/layer";
+  make_directory(low, 0755);
+  make_directory(layer, 0700);
+  make_directory(diff_of(layer), 0755);
+  make_directory(work_of(layer), 0700);
+  open_file(low + "/gone", O_WRONLY | O_CREAT, 0600).reset();
+
+  const bool types = tells_types(scratch.path());
+  const bool xattrs = ::setxattr(low.c_str(), "trusted.overlay.opaque", "n", 1, 0) == 0;
+  report.facts.push_back({"d_type", yes_no(types)});
+  report.facts.push_back({"trusted xattrs", yes_no(xattrs)});
+  if (!types || !xattrs) {
+    report.reason = fmt::format("the file system of {} has no {}", at, types ? "extended attributes" : "d_type");
+    report.remedy = types ? "put the directory on ext4, xfs, btrfs or tmpfs" : "make the xfs again with ftype=1";
+    return;
+  }
+  const mount m = overlay({low}, layer);
+  const unique_fd tree = make_detached({&m, 1});
+  if (::unlinkat(tree.get(), "gone", 0) != 0) {
+    report.reason = fmt::format("an overlay on {} cannot delete a file: {}", at, errno_text(errno));
+    report.remedy = "put the directory on ext4, xfs, btrfs or tmpfs";
+    return;
+  }
+  struct stat st {};
+  if (::lstat((diff_of(layer) + "/gone").c_str(), &st) != 0 || !S_ISCHR(st.st_mode) || st.st_rdev != makedev(0, 0)) {
+    report.reason = fmt::format("an overlay on {} leaves no whiteout for a deleted file", at);
+    report.remedy = "put the directory on ext4, xfs, btrfs or tmpfs";
+    return;
+  }
+  report.usable = true;
+}
+
+}  // namespace
+
+overlayfs::overlayfs(const driver_config& config) : store_(config.directory) {
+  detail::refuse_configuration(name(), config.options);
+}
+
+probe_report overlayfs::probe() const {
+  probe_report report;
+  try {
+    const std::string at = detail::nearest_existing(store_.directory());
+    const std::string backing = detail::file_system_of(at);
+    const unique_fd context(::fsopen("overlay", FSOPEN_CLOEXEC));
+    const int refused = errno;
+    report.facts = {{"kernel", detail::kernel_release()},
+                    {"backing file system", backing},
+                    {"layers", overlay_appends_lowers() ? "appended one by one" : "in one list, by a helper process"}};
+    if (!context && refused == EPERM) {
+      report.reason = "mounting needs CAP_SYS_ADMIN";
+      report.remedy = "run kit as root";
+    } else if (!context) {
+      report.reason = fmt::format("this kernel has no overlay file system: {}", errno_text(refused));
+      report.remedy = "modprobe overlay, or a kernel with CONFIG_OVERLAY_FS";
+    } else if (backing == "overlay") {
+      report.reason = fmt::format("{} is itself on an overlay, which cannot hold the upper directory of another", at);
+      report.remedy = "put the directory on a volume (ext4, xfs, btrfs or tmpfs), or use vfs";
+    } else {
+      try_on(at, report);
+    }
+  } catch (const error& e) {
+    report.usable = false;
+    report.reason = e.what();
+    report.remedy = "put the directory on a writable ext4, xfs, btrfs or tmpfs";
+  }
+  return report;
+}
+
+void overlayfs::create(const layer& l, std::span<const option> options) {
+  detail::refuse_options(name(), options);
+  refuse_long_chain(l);
+  store_.create(l, [&](const std::string& directory) {
+    make_directory(work_of(directory), 0700);
+    make_directory(diff_of(directory), 0755);
+    // The kernel takes a merged root's mode, owner and xattrs from the upper directory alone.
+    if (!l.parents.empty())
+      copy_status(open_directory(diff_of(store_.path(l.parents.front()))).get(),
+                  open_directory(diff_of(directory)).get());
+  });
+}
+
+std::vector<mount> overlayfs::mounts(const layer& l, access how) {
+  const std::string layer = store_.require(l, how);
+  refuse_long_chain(l);
+  if (l.parents.empty()) return {mount::bind(diff_of(layer), how != access::read_write)};
+  std::vector<std::string> lowers;
+  lowers.reserve(l.parents.size() + 1);
+  if (how != access::read_write) lowers.push_back(diff_of(layer));
+  for (const layer_id& p : l.parents) lowers.push_back(diff_of(store_.path(p)));
+  return {overlay(std::move(lowers), how == access::read_write ? layer : std::string())};
+}
+
+void overlayfs::freeze(const layer_id& id) {
+  store_.freeze(id);
+  // Of no use any more. Not before the mark: without it the layer is writable, and needs it.
+  remove_tree(work_of(store_.path(id)));
+}
+
+disk_usage overlayfs::usage(const layer& l) {
+  const tree_size size = measure_tree(open_directory(diff_of(store_.require(l.id))).get());
+  return {size.bytes, size.inodes};
+}
+
+void overlayfs::changes(const layer& l, change_sink out) {
+  const unique_fd after = make_detached(mounts(l, access::live));
+  auto report = [out](difference d, const std::string& path) { out({static_cast<change::kind>(d), path}); };
+  if (l.parents.empty()) return compare_trees(-1, after.get(), report);
+  const unique_fd before = make_detached(mounts({l.parents.front(), l.parents.subspan(1)}, access::read_only));
+  compare_overlay(before.get(), after.get(), open_directory(diff_of(store_.path(l.id))).get(), report);
+}
+
+}  // namespace kit::drivers

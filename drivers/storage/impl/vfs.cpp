@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "drivers/storage/vfs.hpp"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+
+#include "kit/system/error.hpp"
+#include "kit/system/fd.hpp"
+#include "kit/system/tree.hpp"
+
+namespace kit::drivers {
+namespace {
+
+// The tree stands one level below the layer's directory, which is 0700: so its root can have any mode.
+std::string tree_of(const std::string& layer) { return layer + "/root"; }
+
+unique_fd open_directory(const std::string& path) { return open_file(path, O_RDONLY | O_DIRECTORY); }
+
+}  // namespace
+
+vfs::vfs(const driver_config& config) : store_(config.directory) {
+  detail::refuse_configuration(name(), config.options);
+}
+
+probe_report vfs::probe() const {
+  probe_report report;
+  try {
+    const std::string at = detail::nearest_existing(store_.directory());
+    report.facts = {{"kernel", detail::kernel_release()}, {"backing file system", detail::file_system_of(at)}};
+    if (::geteuid() != 0) {
+      report.reason = "owners, devices and capabilities of files can only be kept by root";
+      report.remedy = "run kit as root";
+    } else if (::access(at.c_str(), W_OK) != 0) {
+      report.reason = fmt::format("{} cannot be written: {}", at, errno_text(errno));
+      report.remedy = "choose a directory on a writable file system";
+    } else {
+      report.usable = true;
+    }
+  } catch (const error& e) {
+    report.reason = e.what();
+    report.remedy = "choose another directory";
+  }
+  return report;
+}
+
+void vfs::create(const layer& l, std::span<const option> options) {
+  detail::refuse_options(name(), options);
+  store_.create(l, [&](const std::string& directory) {
+    const std::string root = tree_of(directory);
+    if (::mkdir(root.c_str(), 0755) != 0) fail_errno(errno, "create layer {}: make {}", l.id.brief(), root);
+    const unique_fd to = open_directory(root);
+    if (l.parents.empty()) {
+      if (::fchmod(to.get(), 0755) != 0) fail_errno(errno, "create layer {}: set the mode of {}", l.id.brief(), root);
+    } else {
+      copy_tree(open_directory(tree_of(store_.path(l.parents.front()))).get(), to.get());
+    }
+  });
+}
+
+std::vector<mount> vfs::mounts(const layer& l, access how) {
+  return {mount::bind(tree_of(store_.require(l, how)), how != access::read_write)};
+}
+
+disk_usage vfs::usage(const layer& l) {
+  const tree_size size = measure_tree(open_directory(tree_of(store_.require(l.id))).get());
+  return {size.bytes, size.inodes};
+}
+
+}  // namespace kit::drivers

@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+#include "drivers/storage/detail/layer_store.hpp"
+#include "kit/storage/concept.hpp"
+
+namespace kit::drivers {
+
+/// Storage by the kernel's overlay file system (Documentation/filesystems/overlayfs.rst): a layer is the
+/// directory of what differs from its parents, and the kernel shows the chain merged.
+///
+/// A layer is made in constant time and takes no space until written. The first write to a file of a
+/// parent copies it whole. A chain has at most 499 parents, because the kernel merges 500 layers.
+/// Works on every file system that has extended attributes, d_type and RENAME_WHITEOUT (ext4, xfs,
+/// btrfs, tmpfs), not on another overlay.
+///
+/// Inside a layer's `diff`, a deleted name is a character device 0/0, and a directory that hides what is
+/// below has the xattr trusted.overlay.opaque=y; nobody outside the driver sees either.
+///
+/// Short of full POSIX: a file opened read only before its first write keeps showing the old content;
+/// hard links between files of parents part when one is written; renaming a directory of a parent is
+/// EXDEV (programs then copy).
+class overlayfs {
+ public:
+  explicit overlayfs(const driver_config& config);
+  static std::string_view name() { return "overlayfs"; }
+  static std::vector<option_schema> options() { return {}; }
+  [[nodiscard]] probe_report probe() const;
+
+  void create(const layer& l, std::span<const option> options);
+  std::vector<mount> mounts(const layer& l, access how);
+  void freeze(const layer_id& id);
+  void remove(const layer_id& id) { store_.remove(id); }
+  /// Of `diff`; the kernel's own work directory is not counted.
+  disk_usage usage(const layer& l);
+  void layers(layer_sink out) { store_.layers(out); }
+
+  /// By walking `diff` alone: costs what was changed, not what is below.
+  void changes(const layer& l, change_sink out);
+
+ private:
+  detail::layer_store store_;
+};
+
+static_assert(storage_driver<overlayfs> && configurable_driver<overlayfs> && reports_changes<overlayfs>);
+
+}  // namespace kit::drivers
