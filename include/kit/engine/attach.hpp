@@ -32,6 +32,10 @@ struct stream_end {
 /// the monitor, will call finish.
 stream_end stream(engine&, const container_id&, session&, const stream_options&, bool finishing);
 
+/// Keeps the promise of `finishing`: tells the monitor that finish was done, so that it ends without a `kit
+/// internal finish` of its own.
+void finished(session&) noexcept;
+
 /// Docker's notation for detach keys: "ctrl-p,ctrl-q", "a", "ctrl-@". Throws invalid.
 std::string parse_detach_keys(const std::string& text);
 

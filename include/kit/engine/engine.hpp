@@ -56,9 +56,8 @@ class engine {
   /// "kit:<root tag>:<id>", the mark on kernel objects.
   [[nodiscard]] std::string owner(std::string_view id);
 
-  /// Opened on first use. close_records() ends the connection: before a fork whose child lives on.
+  /// Opened on first use. A forked child does not touch them.
   kit::records& records();
-  void close_records();
 
   /// Loaded on first use; throws not_found naming the drivers there are.
   any_storage& storage(const std::string& name);

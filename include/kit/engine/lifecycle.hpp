@@ -22,9 +22,7 @@ struct session {
 };
 
 struct start_options {
-  bool attach = false;      ///< hand out the session; output waits for its reader (no byte is lost)
-  bool stdin_open = false;  ///< keep the program's stdin open for the session
-  std::string trace;        ///< not empty: phases of the launch go to this file ("-": a table on stderr)
+  bool attach = false;  ///< hand out the session; output waits for its reader (no byte is lost)
 };
 
 /// Runs a created or exited container. Returns once its program runs (execve succeeded). Throws: conflict if it runs

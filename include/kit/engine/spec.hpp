@@ -15,6 +15,7 @@ struct volume {
   std::string source;                ///< absolute host path; made as a directory if it is absent
   std::string target;                ///< absolute path in the container
   std::vector<std::string> options;  ///< "ro", "rw", "rshared", ...
+  bool operator==(const volume&) const = default;
 };
 
 /// What a user asks of `run` and `create`: Docker's flags as values. Kept in the records as JSON, so

@@ -25,8 +25,8 @@ sockaddr_un address_in(int directory, const std::string& name) {
   return address;
 }
 
-unique_fd new_socket() {
-  const int fd = ::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+unique_fd new_socket(int type) {
+  const int fd = ::socket(AF_UNIX, type | SOCK_CLOEXEC, 0);
   if (fd < 0) fail_errno(errno, "make a local socket");
   return unique_fd(fd);
 }
@@ -38,16 +38,16 @@ union rights {
 
 }  // namespace
 
-std::pair<unique_fd, unique_fd> make_socket_pair() {
+std::pair<unique_fd, unique_fd> make_socket_pair(int type) {
   int ends[2];
-  if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) != 0) fail_errno(errno, "socketpair");
+  if (::socketpair(AF_UNIX, type | SOCK_CLOEXEC, 0, ends) != 0) fail_errno(errno, "socketpair");
   return {unique_fd(ends[0]), unique_fd(ends[1])};
 }
 
-unique_fd listen_at(const std::string& directory, const std::string& name) {
+unique_fd listen_at(const std::string& directory, const std::string& name, int type) {
   const unique_fd at = open_file(directory, O_PATH | O_DIRECTORY);
   const sockaddr_un address = address_in(at.get(), name);
-  unique_fd fd = new_socket();
+  unique_fd fd = new_socket(type);
   // The inode takes its mode from the socket's: no moment in which others could connect.
   if (::fchmod(fd.get(), 0600) != 0 ||
       ::bind(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0) {
@@ -58,13 +58,13 @@ unique_fd listen_at(const std::string& directory, const std::string& name) {
   return fd;
 }
 
-unique_fd connect_at(const std::string& directory, const std::string& name) {
+unique_fd connect_at(const std::string& directory, const std::string& name, int type) {
   const int opened = ::open(directory.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC);
   if (opened < 0 && errno == ENOENT) return {};
   if (opened < 0) fail_errno(errno, "open {}", directory);
   const unique_fd at(opened);
   const sockaddr_un address = address_in(at.get(), name);
-  unique_fd fd = new_socket();
+  unique_fd fd = new_socket(type);
   while (::connect(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0) {
     if (errno == ENOENT || errno == ECONNREFUSED) return {};
     if (errno != EINTR) fail_errno(errno, "connect to {}/{}", directory, name);

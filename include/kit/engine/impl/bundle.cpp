@@ -1,0 +1,379 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "kit/engine/bundle.hpp"
+
+#include <fcntl.h>
+#include <sys/ioctl.h>
+
+#include <algorithm>
+#include <charconv>
+#include <cmath>
+#include <nlohmann/json.hpp>
+#include <optional>
+
+#include "kit/isolation/default_seccomp.hpp"
+#include "kit/system/capability.hpp"
+#include "kit/system/error.hpp"
+#include "kit/system/fd.hpp"
+
+namespace kit {
+namespace {
+
+using json = nlohmann::ordered_json;
+
+constexpr std::string_view default_path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+std::optional<unsigned> number(std::string_view text) {
+  unsigned value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (text.empty() || error != std::errc{} || end != text.data() + text.size()) return std::nullopt;
+  return value;
+}
+
+std::vector<std::string_view> split(std::string_view line, char by) {
+  std::vector<std::string_view> parts;
+  for (std::size_t at = 0;;) {
+    const auto end = line.find(by, at);
+    parts.push_back(line.substr(at, end - at));
+    if (end == std::string_view::npos) return parts;
+    at = end + 1;
+  }
+}
+
+/// A file of the image, at most a MiB of it; "" if it is not there. The image chose what stands there: only a regular
+/// file is read, and opening it must not block (a fifo).
+std::string read_image_file(int root, const char* path) {
+  const unique_fd fd(try_open_in_root(root, path, O_RDONLY | O_NONBLOCK));
+  struct stat st {};
+  if (!fd || ::fstat(fd.get(), &st) != 0 || !S_ISREG(st.st_mode)) return {};
+  std::string text(static_cast<std::size_t>(std::min<off_t>(st.st_size, 1 << 20)), '\0');
+  const ssize_t n = ::pread(fd.get(), text.data(), text.size(), 0);
+  text.resize(n > 0 ? static_cast<std::size_t>(n) : 0);
+  return text;
+}
+
+/// Asks `found` for each line of /etc/passwd or /etc/group, split at colons, until it answers true.
+template <class Found>
+bool find_line(const std::string& file, std::size_t fields, Found found) {
+  for (std::string_view line : split(file, '\n')) {
+    const auto f = split(line, ':');
+    if (f.size() >= fields && found(f)) return true;
+  }
+  return false;
+}
+
+json strings(std::initializer_list<std::string_view> list) {
+  json j = json::array();
+  for (auto s : list) j.push_back(s);
+  return j;
+}
+
+json mount_entry(std::string_view target, std::string_view type, std::string_view source,
+                 std::initializer_list<std::string_view> options) {
+  return {{"destination", target}, {"type", type}, {"source", source}, {"options", strings(options)}};
+}
+
+json standard_mounts() {
+  return json::array(
+      {mount_entry("/proc", "proc", "proc", {"nosuid", "noexec", "nodev"}),
+       mount_entry("/dev", "tmpfs", "tmpfs", {"nosuid", "strictatime", "mode=755", "size=65536k"}),
+       mount_entry("/dev/pts", "devpts", "devpts",
+                   {"nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"}),
+       mount_entry("/sys", "sysfs", "sysfs", {"nosuid", "noexec", "nodev", "ro"}),
+       mount_entry("/sys/fs/cgroup", "cgroup", "cgroup", {"nosuid", "noexec", "nodev", "relatime", "ro"}),
+       mount_entry("/dev/mqueue", "mqueue", "mqueue", {"nosuid", "noexec", "nodev"}),
+       mount_entry("/dev/shm", "tmpfs", "shm", {"nosuid", "noexec", "nodev", "mode=1777", "size=67108864"})});
+}
+
+json user_mounts(const bundle_plan& plan) {
+  json list = json::array();
+  for (const option& t : plan.spec.tmpfs) {
+    json m = mount_entry(t.key, "tmpfs", "tmpfs", {"noexec", "nosuid", "nodev"});
+    if (!t.value.empty())
+      for (auto word : split(t.value, ',')) m["options"].push_back(word);
+    list.push_back(m);
+  }
+  // As Docker does: the container may change its own /etc/hosts and resolv.conf, the image stays as it is.
+  for (std::string_view name : {"resolv.conf", "hostname", "hosts"})
+    list.push_back(mount_entry(fmt::format("/etc/{}", name), "bind", fmt::format("{}/{}", plan.directory, name),
+                               {"rbind", "rprivate"}));
+  for (const volume& v : plan.spec.volumes) {
+    json m = mount_entry(v.target, "bind", v.source, {"rbind"});
+    bool propagation = false;
+    for (const std::string& o : v.options) {
+      if (o == "nocopy") continue;
+      propagation = propagation || (o != "ro" && o != "rw");
+      m["options"].push_back(o);
+    }
+    if (!propagation) m["options"].push_back("rprivate");
+    list.push_back(m);
+  }
+  return list;
+}
+
+/// The character devices of the runtime specification ("Default Devices") are the runtime's; here is who may use what,
+/// as Docker has it.
+json device_rules(bool privileged) {
+  if (privileged) return json::array({{{"allow", true}, {"access", "rwm"}}});
+  json rules = json::array({{{"allow", false}, {"access", "rwm"}}});
+  rules.push_back({{"allow", true}, {"type", "c"}, {"access", "m"}});
+  rules.push_back({{"allow", true}, {"type", "b"}, {"access", "m"}});
+  static constexpr std::pair<int, int> usable[] = {{1, 3}, {1, 5}, {1, 7}, {1, 8}, {1, 9}, {5, 0}, {5, 1}, {5, 2}};
+  for (auto [major, minor] : usable)
+    rules.push_back({{"allow", true}, {"type", "c"}, {"major", major}, {"minor", minor}, {"access", "rwm"}});
+  rules.push_back({{"allow", true}, {"type", "c"}, {"major", 136}, {"access", "rwm"}});  // the container's terminals
+  return rules;
+}
+
+json resources(const container_spec& spec) {
+  json r = {{"devices", device_rules(spec.privileged)}};
+  // As Docker: as much swap again as memory.
+  if (spec.memory > 0) r["memory"] = {{"limit", spec.memory}, {"swap", spec.memory * 2}};
+  if (spec.cpus > 0) r["cpu"] = {{"quota", std::llround(spec.cpus * 100000)}, {"period", 100000}};
+  if (spec.pids_limit > 0) r["pids"] = {{"limit", spec.pids_limit}};
+  return r;
+}
+
+json seccomp(const std::vector<std::string>& capabilities) {
+  const seccomp_profile profile = default_seccomp(capabilities_from_names(capabilities));
+  json j = {{"defaultAction", to_string(profile.default_action)}};
+  if (profile.default_errno) j["defaultErrnoRet"] = *profile.default_errno;
+  if (!profile.architectures.empty()) j["architectures"] = profile.architectures;
+  if (!profile.flags.empty()) j["flags"] = profile.flags;
+  json& calls = j["syscalls"] = json::array();
+  for (const seccomp_rule& rule : profile.rules) {
+    json r = {{"names", rule.names}, {"action", to_string(rule.action)}};
+    if (rule.errno_value) r["errnoRet"] = *rule.errno_value;
+    for (const seccomp_argument& a : rule.arguments)
+      r["args"].push_back(
+          {{"index", a.index}, {"value", a.value}, {"valueTwo", a.value_two}, {"op", to_string(a.compare)}});
+    calls.push_back(std::move(r));
+  }
+  return j;
+}
+
+json process_object(const process_plan& p) {
+  json user = {{"uid", p.user.uid}, {"gid", p.user.gid}};
+  if (!p.user.additional_gids.empty()) user["additionalGids"] = p.user.additional_gids;
+  json j = {{"terminal", p.terminal}, {"user", user}, {"args", p.args},
+            {"env", p.env},           {"cwd", p.cwd}, {"noNewPrivileges", p.no_new_privileges}};
+  if (p.terminal && p.rows > 0) j["consoleSize"] = {{"height", p.rows}, {"width", p.columns}};
+  // A user other than root holds nothing until it executes a file with capabilities, as with Docker.
+  const std::vector<std::string> none;
+  const auto& held = p.user.uid == 0 ? p.capabilities : none;
+  j["capabilities"] = {{"bounding", p.capabilities}, {"effective", held}, {"permitted", held}};
+  return j;
+}
+
+std::string hosts_file(const bundle_plan& plan, std::string_view hostname) {
+  if (plan.network_namespace == netns::host) return read_file("/etc/hosts");
+  std::string text =
+      "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\nfe00::0\tip6-localnet\n"
+      "ff00::0\tip6-mcastprefix\nff02::1\tip6-allnodes\nff02::2\tip6-allrouters\n";
+  for (const std::string& address : plan.addresses)
+    text += fmt::format("{}\t{}\n", address.substr(0, address.find('/')), hostname);
+  return text;
+}
+
+/// The host's, less the resolvers only the host's own namespace can reach.
+std::string resolv_conf(const bundle_plan& plan) {
+  std::string host;
+  if (const unique_fd fd(::open("/etc/resolv.conf", O_RDONLY | O_CLOEXEC)); fd)
+    host = read_all(fd.get(), "/etc/resolv.conf");
+  if (plan.network_namespace == netns::host) return host;
+  std::string text;
+  for (std::string_view line : split(host, '\n'))
+    if (!line.empty() && !line.starts_with("nameserver 127.") && !line.starts_with("nameserver ::1"))
+      text += fmt::format("{}\n", line);
+  return text;
+}
+
+std::string hostname_of(const bundle_plan& plan) {
+  if (!plan.spec.hostname.empty()) return plan.spec.hostname;
+  if (plan.network_namespace == netns::host) {
+    char name[256] = {};
+    ::gethostname(name, sizeof name - 1);
+    return name;
+  }
+  return plan.id.substr(0, 12);
+}
+
+}  // namespace
+
+bool user_needs_root(std::string_view text) {
+  for (std::string_view part : split(text, ':'))
+    if (!part.empty() && !number(part)) return true;
+  return false;
+}
+
+image_user resolve_user(std::string_view text, int root) {
+  const auto colon = text.find(':');
+  const std::string_view name = text.substr(0, colon);
+  const std::string_view group = colon == std::string_view::npos ? "" : text.substr(colon + 1);
+  image_user user;
+  if (root < 0) {  // numbers only: nothing in the image is asked
+    user.uid = number(name).value_or(0);
+    user.gid = number(group).value_or(user.uid == 0 ? 0 : user.gid);
+    if (user.uid != 0) user.home = "/";
+    return user;
+  }
+  const std::string passwd = read_image_file(root, "/etc/passwd");
+  const std::string groups = read_image_file(root, "/etc/group");
+  std::string login;
+  const auto uid = name.empty() ? std::optional<unsigned>(0) : number(name);
+  const bool known = find_line(passwd, 6, [&](const auto& f) {
+    if (uid ? number(f[2]) != uid : f[0] != name) return false;
+    login = f[0];
+    user = {number(f[2]).value_or(0), number(f[3]).value_or(0), {}, std::string(f[5])};
+    return true;
+  });
+  if (!known) {
+    if (!uid) fail(errc::invalid, "unable to find user {}: no matching entries in the image's passwd file", name);
+    user = {*uid, 0, {}, *uid == 0 ? "/root" : "/"};
+  }
+  if (user.home.empty()) user.home = "/";
+  if (!group.empty()) {
+    const auto gid = number(group);
+    const bool found = find_line(groups, 3, [&](const auto& f) {
+      if (gid ? number(f[2]) != gid : f[0] != group) return false;
+      user.gid = number(f[2]).value_or(0);
+      return true;
+    });
+    if (!found && !gid)
+      fail(errc::invalid, "unable to find group {}: no matching entries in the image's group file", group);
+    if (!found) user.gid = *gid;
+    return user;
+  }
+  find_line(groups, 4, [&](const auto& f) {
+    const auto members = split(f[3], ',');
+    if (!login.empty() && std::find(members.begin(), members.end(), login) != members.end())
+      if (auto gid = number(f[2]); gid && *gid != user.gid) user.additional_gids.push_back(*gid);
+    return false;
+  });
+  return user;
+}
+
+std::vector<std::string> program_of(const container_spec& spec, const image_config& image) {
+  std::vector<std::string> args = spec.entrypoint ? *spec.entrypoint : image.entrypoint;
+  std::erase(args, std::string());  // --entrypoint "" takes the image's away
+  // An entrypoint of the user's own does away with the image's command, which was written for the other.
+  const auto& command = spec.command.empty() && !spec.entrypoint ? image.cmd : spec.command;
+  args.insert(args.end(), command.begin(), command.end());
+  if (args.empty()) fail(errc::invalid, "no command specified: neither the image nor the command line names a program");
+  return args;
+}
+
+std::vector<std::string> environment_of(const container_spec& spec, const image_config& image,
+                                        std::string_view hostname, std::string_view home) {
+  std::vector<std::string> env;
+  const auto set = [&](const std::string& entry) {
+    const auto key = entry.substr(0, entry.find('='));
+    for (std::string& old : env)
+      if (old.substr(0, old.find('=')) == key) {
+        old = entry;
+        return;
+      }
+    env.push_back(entry);
+  };
+  set(fmt::format("PATH={}", default_path));
+  set(fmt::format("HOSTNAME={}", hostname));
+  if (spec.tty) set("TERM=xterm");
+  set(fmt::format("HOME={}", home));
+  for (const auto& e : image.env) set(e);
+  for (const auto& e : spec.env) set(e);
+  return env;
+}
+
+std::vector<std::string> capabilities_of(const container_spec& spec) {
+  if (spec.privileged) return capability_names(own_capabilities().bounding);
+  static const std::vector<std::string> granted = {
+      "CAP_CHOWN",   "CAP_DAC_OVERRIDE", "CAP_FSETID",           "CAP_FOWNER",
+      "CAP_MKNOD",   "CAP_NET_RAW",      "CAP_SETGID",           "CAP_SETUID",
+      "CAP_SETFCAP", "CAP_SETPCAP",      "CAP_NET_BIND_SERVICE", "CAP_SYS_CHROOT",
+      "CAP_KILL",    "CAP_AUDIT_WRITE"};
+  const auto all = [](const std::vector<std::string>& words) {
+    return std::any_of(words.begin(), words.end(), [](const std::string& w) { return w == "ALL" || w == "all"; });
+  };
+  const auto named = [](std::vector<std::string> words) {
+    std::erase_if(words, [](const std::string& w) { return w == "ALL" || w == "all"; });
+    return capabilities_from_names(words);
+  };
+  // "ALL" first, then single words: --cap-drop ALL --cap-add CHOWN grants one, --cap-add ALL --cap-drop CHOWN all but one.
+  capability_set set = all(spec.cap_add)    ? own_capabilities().bounding
+                       : all(spec.cap_drop) ? capability_set()
+                                            : capabilities_from_names(granted);
+  set = (set | named(spec.cap_add)) - named(spec.cap_drop);
+  return capability_names(set);
+}
+
+std::string process_json(const process_plan& plan) { return process_object(plan).dump(); }
+
+std::string config_json(const bundle_plan& plan, const image_user& user) {
+  const container_spec& spec = plan.spec;
+  const std::string hostname = hostname_of(plan);
+  process_plan process;
+  process.args = program_of(spec, plan.image);
+  process.env = environment_of(spec, plan.image, hostname, user.home);
+  process.cwd = !spec.workdir.empty() ? spec.workdir : !plan.image.working_dir.empty() ? plan.image.working_dir : "/";
+  if (process.cwd[0] != '/')
+    fail(errc::invalid, "the working directory '{}' is invalid, it needs to be an absolute path", process.cwd);
+  process.user = user;
+  process.terminal = spec.tty;
+  process.capabilities = capabilities_of(spec);
+  if (winsize size{}; spec.tty && ::ioctl(0, TIOCGWINSZ, &size) == 0) {
+    process.rows = size.ws_row;
+    process.columns = size.ws_col;
+  }
+
+  json namespaces = json::array({{{"type", "pid"}}, {{"type", "ipc"}}, {{"type", "mount"}}, {{"type", "cgroup"}}});
+  if (plan.network_namespace == netns::own) {
+    namespaces.push_back({{"type", "network"}});
+    namespaces.push_back({{"type", "uts"}});
+  } else if (!spec.hostname.empty()) {
+    namespaces.push_back({{"type", "uts"}});
+  }
+  json linux_part = {{"cgroupsPath", plan.cgroups_path}, {"namespaces", namespaces}, {"resources", resources(spec)}};
+  if (!spec.privileged) {
+    linux_part["maskedPaths"] =
+        strings({"/proc/asound", "/proc/acpi", "/proc/interrupts", "/proc/kcore", "/proc/keys", "/proc/latency_stats",
+                 "/proc/timer_list", "/proc/timer_stats", "/proc/sched_debug", "/proc/scsi", "/sys/firmware",
+                 "/sys/devices/virtual/powercap"});
+    linux_part["readonlyPaths"] = strings({"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"});
+    linux_part["seccomp"] = seccomp(process.capabilities);
+  }
+
+  json mounts = standard_mounts();
+  if (spec.privileged)
+    for (json& m : mounts) std::erase(m["options"].get_ref<json::array_t&>(), json("ro"));
+  for (auto& m : user_mounts(plan)) mounts.push_back(m);
+  json annotations = {{"kit.owner", plan.owner}};
+  if (spec.init) annotations["kit.init"] = "true";
+  json config = {{"ociVersion", "1.0.2"},
+                 {"process", process_object(process)},
+                 {"root", {{"path", "rootfs"}, {"readonly", spec.read_only}}},
+                 {"mounts", mounts},
+                 {"annotations", annotations},
+                 {"linux", linux_part}};
+  if (plan.network_namespace == netns::own || !spec.hostname.empty()) config["hostname"] = hostname;
+  try {
+    return config.dump();
+  } catch (const json::exception&) {
+    fail(errc::invalid, "an argument or variable of the container is not valid UTF-8, which an OCI bundle cannot hold");
+  }
+}
+
+void write_bundle(const bundle_plan& plan, const image_user& user) {
+  const std::string config = config_json(plan, user);
+  const std::string hostname = hostname_of(plan);
+  make_directories(plan.directory + "/rootfs");
+  const auto write = [&](const char* name, std::string_view text, unsigned mode) {
+    const std::string path = fmt::format("{}/{}", plan.directory, name);
+    const unique_fd fd = open_file(path, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW, mode);
+    write_all(fd.get(), text, path);
+  };
+  write("hosts", hosts_file(plan, hostname), 0644);
+  write("hostname", hostname + "\n", 0644);
+  write("resolv.conf", resolv_conf(plan), 0644);
+  write("config.json", config, 0600);
+}
+
+}  // namespace kit

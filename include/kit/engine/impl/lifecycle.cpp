@@ -1,0 +1,459 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "kit/engine/lifecycle.hpp"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <nlohmann/json.hpp>
+#include <thread>
+
+#include "kit/engine/attach.hpp"
+#include "kit/engine/bundle.hpp"
+#include "kit/engine/clock.hpp"
+#include "kit/engine/images.hpp"
+#include "kit/engine/launch.hpp"
+#include "kit/engine/locks.hpp"
+#include "kit/engine/networks.hpp"
+#include "kit/system/error.hpp"
+#include "kit/system/pidfd.hpp"
+#include "kit/system/socket.hpp"
+
+namespace kit {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::steady_clock;
+
+bool is_live(const container_record& r) {
+  return r.state == container_state::running || r.state == container_state::paused;
+}
+
+void add_event(engine& e, const container_record& r, std::string action, std::vector<option> attributes = {}) {
+  attributes.push_back({"image", r.image});
+  attributes.push_back({"name", r.name});
+  e.records().add({now_ns(), "container", std::move(action), r.id.str(), std::move(attributes)});
+}
+
+/// Calls `work` again while the kernel still lets go of something.
+template <class F>
+void retry_busy(F work) {
+  for (int attempt = 0;; ++attempt) {
+    try {
+      return work();
+    } catch (const error& e) {
+      if (e.code() != errc::busy || attempt == 100) throw;
+    }
+    std::this_thread::sleep_for(milliseconds(20));
+  }
+}
+
+std::string join(const std::vector<std::string>& words) {
+  std::string text;
+  for (const std::string& w : words) text += (text.empty() ? "" : " ") + w;
+  return text;
+}
+
+image_user user_of(engine& e, const container_record& r, const container_spec& spec, const image_config& image) {
+  const std::string& text = spec.user.empty() ? image.user : spec.user;
+  // Root, by far the most frequent, needs no look into the image; neither does a pair of numbers.
+  if (text.empty() || text == "root" || text == "0") return {};
+  if (!user_needs_root(text) && text.find(':') != std::string::npos) return resolve_user(text, -1);
+  const std::vector<mount> mounts =
+      e.storage(r.storage).mounts({layer_id::from(r.id.text()), r.chain}, access::read_write);
+  return resolve_user(text, make_detached(mounts).get());
+}
+
+/// exit.json as the monitor wrote it; empty if it has not.
+struct exit_report {
+  int code = -1;
+  std::int64_t finished_ns = 0;
+};
+std::optional<exit_report> read_exit(const std::string& container_dir) {
+  const std::string path = container_dir + "/exit.json";
+  const unique_fd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
+  if (!fd) return std::nullopt;
+  const auto j = nlohmann::json::parse(read_all(fd.get(), path), nullptr, false);
+  if (!j.is_object()) return std::nullopt;
+  return exit_report{j.value("exit_code", -1), j.value("finished_ns", std::int64_t{0})};
+}
+
+/// Waits until the monitor wrote exit.json, as long as there is a monitor to write it.
+std::optional<exit_report> wait_exit_report(engine& e, const container_record& r) {
+  const auto state = read_state(e.container_run_dir(r.id));
+  const unique_fd monitor =
+      state && state->boot_id == boot_id() ? open_process(state->monitor, state->monitor_start_time) : unique_fd();
+  for (;;) {
+    const bool monitor_gone = !monitor || has_ended(monitor.get(), milliseconds(1));
+    if (auto report = read_exit(e.container_dir(r.id)); report || monitor_gone) return report;
+  }
+}
+
+/// Takes away what a run leaves in the kernel, with whatever the records still know of it.
+void clear_run(engine& e, const container_record& r) {
+  records& records = e.records();
+  any_isolation& isolation = e.isolation(r.isolation);
+  retry_busy([&] { isolation.remove(e.as_container(r)); });
+  for (const endpoint_record& p : records.endpoints(r.id)) {
+    const network_record n = records.network(p.network.text());
+    e.network(n.driver).detach(as_network(e, n), as_endpoint(e, p, -1), attachment_from_json(p.attachment));
+    records.release_endpoint(p.id);
+  }
+  remove_tree(e.container_run_dir(r.id));
+}
+
+/// Inserts the record under `name`, or under one that is drawn until it is free.
+void insert_named(engine& e, container_record& r, const std::string& name) {
+  for (unsigned attempt = 0;; ++attempt) {
+    r.name = name.empty() ? draw_name(attempt) : name;
+    try {
+      return e.records().transaction([&] {
+        e.records().insert(r);
+        add_event(e, r, "create");
+      });
+    } catch (const error& x) {
+      if (x.code() != errc::conflict || !name.empty() || attempt == 20) throw;
+    }
+  }
+}
+
+/// What `start` gives the launch path, from records and spec alone.
+launch_plan plan_launch(engine& e, const container_record& r, const container_spec& spec, const start_options& options,
+                        const network_record& n, const std::optional<endpoint_record>& endpoint) {
+  launch_plan plan;
+  plan.what = e.as_container(r);
+  plan.layer = layer_id::from(r.id.text());
+  plan.chain = r.chain;
+  plan.network = as_network(e, n);
+  if (endpoint) plan.endpoint = as_endpoint(e, *endpoint, -1);
+  plan.tty = spec.tty;
+  plan.stdin_open = spec.interactive;
+  plan.session = options.attach;
+  plan.container_dir = e.container_dir(r.id);
+  plan.run_dir = e.container_run_dir(r.id);
+  const engine_config& c = e.config();
+  plan.monitor = {c.libexec + "/kit-monitor",
+                  c.program,
+                  "--root",
+                  c.root,
+                  "--run-dir",
+                  c.run_dir,
+                  "internal",
+                  "finish",
+                  r.id.str()};
+  if (::access(plan.monitor[0].c_str(), X_OK) != 0)
+    fail(errc::not_found, "start the container: no monitor program {}; is kit installed whole?", plan.monitor[0]);
+  return plan;
+}
+
+}  // namespace
+
+namespace {
+template <class Take>
+file_lock take_lock(engine& e, const container_id& id, Take take) {
+  try {
+    return take(e.container_dir(id) + "/lock");
+  } catch (const error& x) {
+    if (x.code() == errc::not_found) fail(errc::not_found, "no such container: {}", id.brief());
+    throw;
+  }
+}
+}  // namespace
+
+file_lock lock_container(engine& e, const container_id& id) {
+  return take_lock(e, id, [](const std::string& path) { return file_lock::wait(path); });
+}
+file_lock try_lock_container(engine& e, const container_id& id) {
+  return take_lock(e, id, [](const std::string& path) { return file_lock::try_now(path); });
+}
+
+container_record create(engine& e, const container_spec& wanted) {
+  container_spec spec = wanted;
+  const engine_config& c = e.config();
+  if (spec.storage.empty()) spec.storage = c.storage;
+  if (spec.network.empty()) spec.network = c.network;
+  if (spec.isolation.empty()) spec.isolation = c.isolation;
+  if (!spec.name.empty()) check_container_name(spec.name);
+
+  const image from = find_image(e, spec.image);
+  any_storage& storage = e.storage(spec.storage);
+  e.isolation(spec.isolation);
+  e.network(find_network(e, spec.network).driver);
+  capabilities_of(spec);
+
+  container_record r;
+  r.id = random_id<container_id>();
+  r.image = spec.image;
+  r.image_digest = from.manifest.digest;
+  r.storage = spec.storage;
+  r.isolation = spec.isolation;
+  r.command = join(program_of(spec, from.config));
+  r.labels = from.config.labels;
+  for (const option& l : spec.labels) {
+    std::erase_if(r.labels, [&](const option& o) { return o.key == l.key; });
+    r.labels.push_back(l);
+  }
+  r.auto_remove = spec.auto_remove;
+  r.created_ns = now_ns();
+  r.spec = to_json(spec);
+  r.chain = ensure_unpacked(e, from, spec.storage);
+
+  const std::string directory = e.container_dir(r.id);
+  make_directories(directory, 0711);
+  const auto lock = lock_container(e, r.id);
+  try {
+    insert_named(e, r, spec.name);
+    try {
+      storage.create({layer_id::from(r.id.text()), r.chain}, {});
+    } catch (...) {
+      storage.remove(layer_id::from(r.id.text()));
+      e.records().remove_container(r.id);
+      throw;
+    }
+  } catch (...) {
+    remove_tree(directory);
+    throw;
+  }
+  return r;
+}
+
+session start(engine& e, const container_id& id, const start_options& options) {
+  const auto lock = lock_container(e, id);
+  container_record r = e.records().container(id.text());
+  if (is_live(r)) fail(errc::conflict, "container {} is already running", r.name);
+  if (r.state == container_state::removing) fail(errc::conflict, "container {} is being removed", r.name);
+  const container_spec spec = spec_from_json(r.spec);
+  const auto manifest = e.records().manifest(r.image_digest);
+  if (!manifest) fail(errc::not_found, "start {}: its image {} is gone from the records", r.name, r.image);
+  const image_config image = parse_image_config(manifest->config);
+
+  // A run that ended without being finished: its remains go first.
+  if (::access(e.container_run_dir(id).c_str(), F_OK) == 0) clear_run(e, r);
+  ::unlink((e.container_dir(id) + "/exit.json").c_str());
+  make_directories(e.container_run_dir(id) + "/state", 0700);
+
+  const network_record n = find_network(e, spec.network);
+  const network_traits traits = e.network(n.driver).traits();
+  std::optional<endpoint_record> endpoint;
+  if (traits.network_namespace == netns::own) endpoint = e.records().lease_endpoint(n, id, "eth0");
+
+  try {
+    bundle_plan bundle{e.container_dir(id),
+                       id.str(),
+                       e.owner(id.text()),
+                       fmt::format("/kit-{}/{}", e.root_tag(), id.text()),
+                       spec,
+                       image,
+                       traits.network_namespace,
+                       endpoint ? endpoint->addresses : std::vector<std::string>()};
+    write_bundle(bundle, user_of(e, r, spec, image));
+    for (const volume& v : spec.volumes)
+      if (struct stat st{}; ::stat(v.source.c_str(), &st) != 0) make_directories(v.source);
+
+    const models<any_storage, any_network, any_isolation> drivers{e.storage(r.storage), e.network(n.driver),
+                                                                  e.isolation(r.isolation)};
+    launched l = launch(drivers, plan_launch(e, r, spec, options, n, endpoint), [&](const launched& made) {
+      e.records().transaction([&] {
+        r.state = container_state::running;
+        r.init = {made.pid, made.start_time, boot_id()};
+        r.exit_code = 0;
+        r.oom_killed = false;
+        r.error.clear();
+        r.started_ns = now_ns();
+        r.finished_ns = 0;
+        e.records().update(r);
+        if (endpoint && made.attached) {
+          endpoint->attachment = to_json(*made.attached);
+          e.records().update(*endpoint);
+        }
+        add_event(e, r, "start");
+      });
+    });
+    return {std::move(l.session), spec.tty};
+  } catch (const error& x) {
+    clear_run(e, r);
+    r.state = r.started_ns != 0 ? container_state::exited : container_state::created;
+    r.init = {};
+    r.exit_code = x.code() == errc::not_found ? 127 : x.code() == errc::permission ? 126 : 128;
+    r.error = x.what();
+    if (r.started_ns != 0) r.finished_ns = now_ns();
+    e.records().update(r);
+    throw;
+  }
+}
+
+container_record finish(engine& e, const container_id& id) {
+  const auto lock = lock_container(e, id);
+  container_record r = e.records().container(id.text());
+  if (!is_live(r)) return r;
+  const auto report = wait_exit_report(e, r);
+  if (!report)
+    if (const unique_fd init = open_process(r.init.pid, r.init.start_time);
+        init && r.init.boot_id == boot_id() && !has_ended(init.get()))
+      return r;  // it runs on without a monitor
+
+  constexpr int killed = 128 + SIGKILL;
+  if (report && report->code == killed) try {
+      r.oom_killed = e.isolation(r.isolation).stats(e.as_container(r)).oom_kills > 0;
+    } catch (const error&) {  // its cgroups are gone: a reboot, or somebody else's hand
+    }
+  clear_run(e, r);
+  r.state = container_state::exited;
+  r.init = {};
+  r.exit_code = report ? report->code : -1;
+  r.finished_ns = report ? report->finished_ns : now_ns();
+  r.error = report ? "" : "the exit code is unknown: the monitor was gone before the container ended";
+  if (!r.auto_remove) {
+    e.records().transaction([&] {
+      e.records().update(r);
+      add_event(e, r, "die", {{"exitCode", std::to_string(r.exit_code)}});
+    });
+    return r;
+  }
+  e.storage(r.storage).remove(layer_id::from(id.text()));
+  e.records().transaction([&] {
+    add_event(e, r, "die", {{"exitCode", std::to_string(r.exit_code)}});
+    add_event(e, r, "destroy");
+    e.records().remove_container(id);
+  });
+  remove_tree(e.container_dir(id));
+  return r;
+}
+
+container_record current(engine& e, container_record r) {
+  if (!is_live(r)) return r;
+  if (r.init.boot_id == boot_id())
+    if (const unique_fd init = open_process(r.init.pid, r.init.start_time); init && !has_ended(init.get())) return r;
+  // Whoever holds the lock is finishing it now; what they will find is not ours to wait for.
+  if (!try_lock_container(e, r.id)) return r;
+  return finish(e, r.id);
+}
+
+void kill(engine& e, const container_id& id, int signal) {
+  const container_record r = current(e, e.records().container(id.text()));
+  if (!is_live(r)) fail(errc::not_found, "container {} is not running", r.name);
+  e.isolation(r.isolation).signal(e.as_container(r), signal, reach::init);
+}
+
+void stop(engine& e, const container_id& id, int signal, milliseconds timeout) {
+  const container_record r = current(e, e.records().container(id.text()));
+  if (!is_live(r)) return;
+  const unique_fd init = open_process(r.init.pid, r.init.start_time);
+  if (init) {
+    any_isolation& isolation = e.isolation(r.isolation);
+    const container c = e.as_container(r);
+    const auto send = [&](int n) {
+      try {
+        isolation.signal(c, n, reach::init);
+      } catch (const error& x) {
+        if (x.code() != errc::not_found) throw;
+      }
+    };
+    send(signal);
+    if (r.state == container_state::paused) isolation.resume(c);
+    if (!has_ended(init.get(), timeout)) {
+      send(SIGKILL);
+      if (!has_ended(init.get(), milliseconds(10000)))
+        fail(errc::busy, "stop {}: its process {} does not end, even by SIGKILL (stuck in the kernel?)", r.name,
+             r.init.pid);
+    }
+  }
+  try {
+    finish(e, id);
+  } catch (const error& x) {
+    if (x.code() != errc::not_found) throw;  // --rm: the monitor was quicker
+  }
+}
+
+int wait(engine& e, const container_id& id) {
+  for (container_record r = e.records().container(id.text());; r = e.records().container(id.text())) {
+    r = current(e, r);
+    if (is_live(r)) {
+      // The monitor's word arrives even if the container is removed at once.
+      if (auto s = attach(e, id); s.monitor) {
+        stream_options quiet;
+        quiet.output = quiet.signal_proxy = false;
+        const stream_end end = stream(e, id, s, quiet, false);
+        if (end.exited) {
+          try {
+            finish(e, id);
+          } catch (const error& x) {
+            if (x.code() != errc::not_found) throw;
+          }
+          return end.exit_code;
+        }
+      }
+    } else if (r.started_ns != 0) {
+      return r.exit_code;
+    }
+    std::this_thread::sleep_for(milliseconds(50));
+  }
+}
+
+void remove(engine& e, const container_id& id, bool force) {
+  container_record r = current(e, e.records().container(id.text()));
+  if (is_live(r)) {
+    if (!force)
+      fail(errc::conflict, "cannot remove container {}: it is running; stop it first, or use --force", r.name);
+    stop(e, id, SIGKILL, milliseconds(10000));
+  }
+  const auto lock = lock_container(e, id);
+  if (const auto still = e.records().find_container(id.text()); still)
+    r = *still;
+  else
+    return;
+  if (is_live(r)) fail(errc::conflict, "cannot remove container {}: it was started again meanwhile", r.name);
+  r.state = container_state::removing;
+  e.records().update(r);
+  clear_run(e, r);
+  any_storage& storage = e.storage(r.storage);
+  retry_busy([&] { storage.remove(layer_id::from(id.text())); });
+  e.records().transaction([&] {
+    add_event(e, r, "destroy");
+    e.records().remove_container(id);
+  });
+  remove_tree(e.container_dir(id));
+}
+
+container_stats stats(engine& e, const container_id& id) {
+  const container_record r = current(e, e.records().container(id.text()));
+  if (!is_live(r)) fail(errc::not_found, "container {} is not running", r.name);
+  return e.isolation(r.isolation).stats(e.as_container(r));
+}
+
+void pause(engine& e, const container_id& id) {
+  const auto lock = lock_container(e, id);
+  container_record r = e.records().container(id.text());
+  if (r.state == container_state::paused) fail(errc::conflict, "container {} is already paused", r.name);
+  if (!is_live(r)) fail(errc::not_found, "container {} is not running", r.name);
+  e.isolation(r.isolation).pause(e.as_container(r));
+  r.state = container_state::paused;
+  e.records().transaction([&] {
+    e.records().update(r);
+    add_event(e, r, "pause");
+  });
+}
+
+void resume(engine& e, const container_id& id) {
+  const auto lock = lock_container(e, id);
+  container_record r = e.records().container(id.text());
+  if (r.state != container_state::paused) fail(errc::conflict, "container {} is not paused", r.name);
+  e.isolation(r.isolation).resume(e.as_container(r));
+  r.state = container_state::running;
+  e.records().transaction([&] {
+    e.records().update(r);
+    add_event(e, r, "unpause");
+  });
+}
+
+int stop_signal(engine& e, const container_record& r) {
+  if (const container_spec spec = spec_from_json(r.spec); !spec.stop_signal.empty())
+    return parse_signal(spec.stop_signal);
+  if (const auto m = e.records().manifest(r.image_digest); m)
+    if (const image_config image = parse_image_config(m->config); !image.stop_signal.empty())
+      return parse_signal(image.stop_signal);
+  return SIGTERM;
+}
+
+}  // namespace kit
