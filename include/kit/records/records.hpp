@@ -134,18 +134,20 @@ struct event_record {
 
 class records {
  public:
-  /// Opens, or makes, ROOT/kit.db. Throws: unsupported (schema newer, or no WAL here), permission, io.
+  /// Opens, or makes, ROOT/kit.db (0600) and ROOT. Throws: unsupported (schema newer, or no WAL here), permission, io.
   explicit records(const std::string& root);
   ~records();
   records(records&&) noexcept;
   records& operator=(records&&) noexcept;
 
   /// Runs `work` in one BEGIN IMMEDIATE transaction: all of it happens, or, if it throws, none.
-  /// The functions below may be called inside (they join) or alone (each is its own).
+  /// The functions below may be called inside (they join, each still all or nothing) or alone.
   void transaction(function_ref<void()> work);
-  /// Until destroyed by scope end of the process: commits are synced to disk (synchronous=FULL).
+  /// From now on commits are synced to disk before they return (synchronous=FULL), or no longer are. Not within a
+  /// transaction.
   void durable(bool on);
-  /// Moves the log into the database; off the start path only. Never blocks writers.
+  /// Moves the log into the database and forgets all but the newest 10,000 events; off the start path only. Never
+  /// waits for readers or for another checkpoint.
   void checkpoint();
 
   // ---- containers ----------------------------------------------------------------------------
@@ -156,35 +158,40 @@ class records {
   container_record container(std::string_view id_or_name);
   std::optional<container_record> find_container(std::string_view id_or_name);
   std::vector<container_record> containers();  ///< newest first
-  /// Writes every member of the record. Throws not_found if it is gone.
+  /// Writes every member of the record. Throws not_found if it is gone, conflict as insert().
   void update(const container_record&);
   void rename(const container_id&, const std::string& name);
   /// Removes the container, its endpoints and leases. Absent: success.
   void remove_container(const container_id&);
-  std::vector<container_id> containers_using_layer(const layer_id&);
+  std::vector<container_id> containers_using_layer(const layer_id&);  ///< in their chain, or as their own
 
   // ---- networks, endpoints, leases ------------------------------------------------------------
   void insert(const network_record&);
   network_record network(std::string_view id_or_name);
   std::optional<network_record> find_network(std::string_view id_or_name);
   std::vector<network_record> networks();
+  /// Throws conflict while it has endpoints. Absent: success.
   void remove_network(const network_id&);
-  /// Gives the container an endpoint on the network: one address per prefix (`wanted`, or the one least
-  /// recently released), a host link name not used lately, a MAC. Nothing is given twice. Throws no_space if the
-  /// prefix is exhausted, conflict if a wanted address is taken. Addresses stay leased until release.
+  /// Gives the container an endpoint on the network: one address per prefix (`wanted`, or one never used, or the one
+  /// least recently released), a host link name not used lately, a MAC (of the IPv4 address, if there is one). Nothing
+  /// is given twice. Throws no_space if the prefix is exhausted, conflict if a wanted address is taken, invalid if no
+  /// prefix takes it, exists if the container has such an interface, not_found if the network is gone. Addresses stay
+  /// leased until release.
   endpoint_record lease_endpoint(const network_record&, const container_id&, std::string_view interface_name,
                                  const std::vector<std::string>& wanted = {}, std::string_view link_prefix = "kit");
-  void update(const endpoint_record&);  ///< stores the attachment
+  /// Stores the attachment, and interface name, MAC and addresses where the driver chose them. Throws not_found.
+  void update(const endpoint_record&);
   std::vector<endpoint_record> endpoints(const container_id&);
   std::vector<endpoint_record> endpoints(const network_id&);
-  void release_endpoint(const endpoint_id&);
+  void release_endpoint(const endpoint_id&);  ///< absent: success
 
   // ---- images ----------------------------------------------------------------------------------
   void insert(const manifest_record&);  ///< present already: success
   std::optional<manifest_record> manifest(std::string_view digest);
-  void tag(const std::string& reference, const std::string& digest);  ///< moves the name if it exists
+  void tag(const std::string& reference, const std::string& digest);  ///< moves the name; not_found: manifest
   /// Removes the name. A manifest without a name stays until remove_manifest.
   void untag(const std::string& reference);
+  /// Removes the manifest and its names. Absent: success.
   void remove_manifest(const std::string& digest);
   /// By reference, digest, or unique prefix of the digest's hexadecimal part. Throws as container().
   image_record image(std::string_view reference_or_digest);

@@ -1,0 +1,18 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+#include <span>
+
+#include "database.hpp"
+
+namespace kit::detail {
+
+/// The schema as steps: the first makes an empty database version 1, the next brings version 1 to 2, and so on. A
+/// step that was released never changes; a new version is a new step at the end.
+std::span<const char* const> schema_steps() noexcept;
+
+/// Brings `db` to the version that `steps` lead to, in one transaction, under a lock beside the file. What an older
+/// kit wrote is first copied to PATH.vN (N: its version). Throws unsupported for a database of a newer kit, and where the
+/// file system has no WAL.
+void bring_up_to_date(database& db, std::span<const char* const> steps);
+
+}  // namespace kit::detail
