@@ -13,6 +13,7 @@
 namespace kit {
 
 inline constexpr std::string_view media_type_manifest = "application/vnd.oci.image.manifest.v1+json";
+inline constexpr std::string_view media_type_index = "application/vnd.oci.image.index.v1+json";
 inline constexpr std::string_view media_type_config = "application/vnd.oci.image.config.v1+json";
 inline constexpr std::string_view media_type_layer = "application/vnd.oci.image.layer.v1.tar";
 inline constexpr std::string_view media_type_layer_gzip = "application/vnd.oci.image.layer.v1.tar+gzip";
@@ -27,6 +28,14 @@ struct descriptor {
 struct image_manifest {
   descriptor config;
   std::vector<descriptor> layers;  ///< base first
+};
+
+/// One image of an index: of index.json in an image layout, or of an image for several platforms.
+struct index_entry {
+  descriptor manifest;    ///< or of another index: see its media type
+  std::string reference;  ///< annotation org.opencontainers.image.ref.name; may be empty
+  std::string os;         ///< of the platform; both may be empty
+  std::string architecture;
 };
 
 struct image_history {
@@ -61,8 +70,10 @@ struct image_config {
 /// above are kept out. Printing gives the same bytes for the same value.
 image_manifest parse_manifest(std::string_view json);
 image_config parse_image_config(std::string_view json);
+std::vector<index_entry> parse_index(std::string_view json);
 std::string to_json(const image_manifest&);
 std::string to_json(const image_config&);
+std::string to_json(const std::vector<index_entry>&);
 
 /// "sha256:..." of the chain: `diff_ids` base first (image specification, "Layer ChainID"). One per
 /// prefix of the list, base first. Needs kit::archive.

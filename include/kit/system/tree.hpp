@@ -2,6 +2,7 @@
 #pragma once
 #include <chrono>
 #include <cstdint>
+#include <map>
 #include <string>
 
 #include "kit/detail/function_ref.hpp"
@@ -16,6 +17,9 @@ namespace kit {
 /// extended attributes; for all but directories also size, modification time, device number, link target and
 /// content. Inode numbers, link counts, access and change times are no part of it. Throws io for what cannot be read.
 bool same_entry(int a, int b);
+
+/// All extended attributes of what `fd` (O_PATH will do) refers to, by name; none where the file system has none.
+std::map<std::string, std::string> extended_attributes(int fd);
 
 /// What became of a path from one tree to the other.
 enum class difference : std::uint32_t { added = 1, modified = 2, deleted = 3 };

@@ -32,34 +32,6 @@ struct ::stat status_of(int fd) {
   return st;
 }
 
-std::map<std::string, std::string> attributes_of(int fd) {
-  const std::string path = by_descriptor(fd);
-  std::map<std::string, std::string> all;
-  std::string names;
-  for (;;) {
-    ssize_t size = ::listxattr(path.c_str(), nullptr, 0);
-    if (size < 0 && errno == EOPNOTSUPP) return all;
-    if (size < 0) fail_errno(errno, "list extended attributes");
-    names.resize(static_cast<std::size_t>(size));
-    size = ::listxattr(path.c_str(), names.data(), names.size());
-    if (size < 0 && errno == ERANGE) continue;
-    if (size < 0) fail_errno(errno, "list extended attributes");
-    names.resize(static_cast<std::size_t>(size));
-    break;
-  }
-  for (std::size_t at = 0; at < names.size();) {
-    const char* name = names.c_str() + at;
-    at += std::strlen(name) + 1;
-    std::string value(65536, '\0');  // XATTR_SIZE_MAX
-    ssize_t size = ::getxattr(path.c_str(), name, value.data(), value.size());
-    if (size < 0 && errno == ENODATA) continue;
-    if (size < 0) fail_errno(errno, "read extended attribute {}", name);
-    value.resize(static_cast<std::size_t>(size));
-    all.emplace(name, std::move(value));
-  }
-  return all;
-}
-
 std::string target_of(int link) {
   std::string text(4096, '\0');
   ssize_t size = ::readlinkat(link, "", text.data(), text.size());
@@ -202,7 +174,7 @@ class comparison {
 
 bool same_as_empty_root(int root) {
   const auto st = status_of(root);
-  return (st.st_mode & 07777) == 0755 && st.st_uid == 0 && st.st_gid == 0 && attributes_of(root).empty();
+  return (st.st_mode & 07777) == 0755 && st.st_uid == 0 && st.st_gid == 0 && extended_attributes(root).empty();
 }
 
 // ---- copying ----------------------------------------------------------------------------------------------
@@ -390,6 +362,34 @@ bool remove_until(int directory, const std::string& name, std::chrono::steady_cl
 
 }  // namespace
 
+std::map<std::string, std::string> extended_attributes(int fd) {
+  const std::string path = by_descriptor(fd);
+  std::map<std::string, std::string> all;
+  std::string names;
+  for (;;) {
+    ssize_t size = ::listxattr(path.c_str(), nullptr, 0);
+    if (size < 0 && errno == EOPNOTSUPP) return all;
+    if (size < 0) fail_errno(errno, "list extended attributes");
+    names.resize(static_cast<std::size_t>(size));
+    size = ::listxattr(path.c_str(), names.data(), names.size());
+    if (size < 0 && errno == ERANGE) continue;
+    if (size < 0) fail_errno(errno, "list extended attributes");
+    names.resize(static_cast<std::size_t>(size));
+    break;
+  }
+  for (std::size_t at = 0; at < names.size();) {
+    const char* name = names.c_str() + at;
+    at += std::strlen(name) + 1;
+    std::string value(65536, '\0');  // XATTR_SIZE_MAX
+    ssize_t size = ::getxattr(path.c_str(), name, value.data(), value.size());
+    if (size < 0 && errno == ENODATA) continue;
+    if (size < 0) fail_errno(errno, "read extended attribute {}", name);
+    value.resize(static_cast<std::size_t>(size));
+    all.emplace(name, std::move(value));
+  }
+  return all;
+}
+
 bool same_entry(int a, int b) {
   const auto left = status_of(a);
   const auto right = status_of(b);
@@ -402,7 +402,8 @@ bool same_entry(int a, int b) {
     if ((S_ISCHR(left.st_mode) || S_ISBLK(left.st_mode)) && left.st_rdev != right.st_rdev) return false;
     if (S_ISLNK(left.st_mode) && target_of(a) != target_of(b)) return false;
   }
-  return attributes_of(a) == attributes_of(b) && (!S_ISREG(left.st_mode) || same_content(a, b, left.st_size));
+  return extended_attributes(a) == extended_attributes(b) &&
+         (!S_ISREG(left.st_mode) || same_content(a, b, left.st_size));
 }
 
 void compare_trees(int before, int after, function_ref<void(difference, const std::string&)> out) {
