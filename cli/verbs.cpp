@@ -1,65 +1,52 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "verbs.hpp"
 
-#include <unistd.h>
-
 namespace kit::cli {
 namespace {
 
-#ifdef KIT_IMAGE_PROGRAM
-#define KIT_HEAVY(verb) verb
-#else
-#define KIT_HEAVY(verb) hand_over  // links what the start path must not
-int hand_over(invocation& call) {
-  const std::string program = call.config.libexec + "/kit-image";
-  ::execv(program.c_str(), call.argv);
-  fail_errno(errno, "execute {}", program);
-}
-#endif
-
 // clang-format off
 constexpr verb table[] = {
-    {"run",               "Make a container from an image and run a command in it",    "image",     125, run},
-    {"create",            "Make a container, without running it",                      "image",     125, create},
-    {"start",             "Run containers that are created or have exited",            "container", 1,   start},
-    {"stop",              "Ask containers to end, and kill those that do not",         "container", 1,   stop},
-    {"kill",              "Send a signal to containers",                               "container", 1,   kill},
-    {"wait",              "Wait until containers have exited, print their exit codes", "container", 1,   wait},
-    {"rm",                "Remove containers",                                         "container", 1,   rm},
-    {"ps",                "List containers",                                           "",          1,   ps},
-    {"inspect",           "Show all that is known of containers, images and networks", "container", 1,   inspect},
-    {"logs",              "Show what a container has written",                         "container", 1,   logs},
-    {"exec",              "Run one more command in a running container",               "container", 125, exec},
-    {"attach",            "Connect this terminal to a running container",              "container", 1,   attach},
-    {"commit",            "Make an image of a container's changes",                    "container", 1,   KIT_HEAVY(commit)},
-    {"diff",              "List the files a container has changed",                    "container", 1,   diff},
-    {"pause",             "Freeze the processes of containers",                        "container", 1,   pause},
-    {"unpause",           "Let paused containers go on",                               "container", 1,   unpause},
-    {"rename",            "Give a container another name",                             "container", 1,   rename},
-    {"stats",             "Show what running containers use",                          "container", 1,   stats},
-    {"images",            "List images",                                               "",          1,   image_ls},
-    {"rmi",               "Remove images",                                             "image",     1,   image_rm},
-    {"import",            "Make an image from the archive of a root file system",      "",          1,   KIT_HEAVY(image_import)},
-    {"tag",               "Give an image one more name",                               "image",     1,   image_tag},
-    {"image ls",          "List images",                                               "",          1,   image_ls},
-    {"image rm",          "Remove images",                                             "image",     1,   image_rm},
-    {"image import",      "Make an image from the archive of a root file system",      "",          1,   KIT_HEAVY(image_import)},
-    {"image tag",         "Give an image one more name",                               "image",     1,   image_tag},
-    {"image inspect",     "Show all that is known of images",                          "image",     1,   image_inspect},
-    {"network ls",        "List networks",                                             "",          1,   network_ls},
-    {"network inspect",   "Show all that is known of networks",                        "network",   1,   network_inspect},
-    {"driver ls",         "List drivers, and whether they work on this host",          "",          1,   driver_ls},
-    {"driver probe",      "Tell what drivers found on this host, and their options",   "driver",    1,   driver_probe},
-    {"plugin ls",         "List plugin files",                                         "",          1,   plugin_ls},
-    {"plugin check",      "Run the conformance suite on a plugin",                     "driver",    1,   KIT_HEAVY(plugin_check)},
-    {"system info",       "Describe this kit and this host",                           "",          1,   system_info},
-    {"system check",      "Bring records and kernel back together",                    "",          1,   system_check},
-    {"system prune",      "Remove what nothing uses",                                  "",          1,   system_prune},
-    {"version",           "Print the version",                                         "",          1,   version},
-    {"completion bash",   "Print a completion script for bash",                        "",          1,   completion_bash},
-    {"internal complete", "Complete a command line",                                   "",          1,   internal_complete},
-    {"internal finish",   "Record a container's exit",                                 "container", 1,   internal_finish},
-    {"internal unpack",   "Unpack an image in a storage driver",                       "image",     1,   KIT_HEAVY(internal_unpack)},
+    {"run",               "Make a container from an image, run a command in it",     "image",     125, run},
+    {"create",            "Make a container, without running it",                    "image",     125, create},
+    {"start",             "Run containers that do not run yet, or any more",         "container", 1,   start},
+    {"stop",              "Ask containers to end; kill those that do not",           "container", 1,   stop},
+    {"kill",              "Send a signal to containers",                             "container", 1,   kill},
+    {"wait",              "Wait for containers to exit, print their exit codes",     "container", 1,   wait},
+    {"rm",                "Remove containers",                                       "container", 1,   rm},
+    {"ps",                "List containers",                                         "",          1,   ps},
+    {"inspect",           "Show all that is known of an object",                     "container", 1,   inspect},
+    {"logs",              "Show what a container has written",                       "container", 1,   logs},
+    {"exec",              "Run one more command in a running container",             "container", 125, exec},
+    {"attach",            "Connect this terminal to a running container",            "container", 1,   attach},
+    {"commit",            "Make an image of a container's changes",                  "container", 1,   commit},
+    {"diff",              "List the files a container has changed",                  "container", 1,   diff},
+    {"pause",             "Freeze the processes of containers",                      "container", 1,   pause},
+    {"unpause",           "Let paused containers go on",                             "container", 1,   unpause},
+    {"rename",            "Give a container another name",                           "container", 1,   rename},
+    {"stats",             "Show what running containers use",                        "container", 1,   stats},
+    {"images",            "List images",                                             "",          1,   image_ls},
+    {"rmi",               "Remove images",                                           "image",     1,   image_rm},
+    {"import",            "Make an image from a root file system's archive",         "",          1,   image_import},
+    {"tag",               "Give an image one more name",                             "image",     1,   image_tag},
+    {"image ls",          "List images",                                             "",          1,   image_ls},
+    {"image rm",          "Remove images",                                           "image",     1,   image_rm},
+    {"image import",      "Make an image from a root file system's archive",         "",          1,   image_import},
+    {"image tag",         "Give an image one more name",                             "image",     1,   image_tag},
+    {"image inspect",     "Show all that is known of images",                        "image",     1,   image_inspect},
+    {"network ls",        "List networks",                                           "",          1,   network_ls},
+    {"network inspect",   "Show all that is known of networks",                      "network",   1,   network_inspect},
+    {"driver ls",         "List drivers, and whether they work on this host",        "",          1,   driver_ls},
+    {"driver probe",      "Tell what drivers found on this host, and their options", "driver",    1,   driver_probe},
+    {"plugin ls",         "List plugin files",                                       "",          1,   plugin_ls},
+    {"plugin check",      "Run the conformance suite on a plugin",                   "driver",    1,   plugin_check},
+    {"system info",       "Describe this kit and this host",                         "",          1,   system_info},
+    {"system check",      "Bring records and kernel back together",                  "",          1,   system_check},
+    {"system prune",      "Remove what nothing uses",                                "",          1,   system_prune},
+    {"version",           "Print the version",                                       "",          1,   version},
+    {"completion bash",   "Print a completion script for bash",                      "",          1,   completion_bash},
+    {"internal complete", "Complete a command line",                                 "",          1,   internal_complete},
+    {"internal finish",   "Record a container's exit",                               "container", 1,   internal_finish},
+    {"internal unpack",   "Unpack an image in a storage driver",                     "image",     1,   internal_unpack},
 };
 // clang-format on
 

@@ -12,8 +12,8 @@ namespace kit::cli {
 
 struct invocation;
 
-/// One row of the verb table. Two programs are built from it: `kit`, the start path, links little; the
-/// verbs that handle archives are held by `kit-image`, and `kit` executes that in its place for them.
+/// One row of the verb table. Two programs have it: `kit`, the start path, links little; the verbs in archive.cpp and
+/// plugin_check.cpp are held by `kit-image`, which `kit` executes in its place for them (hand_over.cpp).
 struct verb {
   std::string_view name;  ///< "run", "image import"
   std::string_view summary;
@@ -86,14 +86,14 @@ int network_inspect(invocation&);
 int image_ls(invocation&);  // image.cpp
 int image_rm(invocation&);
 int image_tag(invocation&);
-int image_import(invocation&);  // archive.cpp
+int image_import(invocation&);  // archive.cpp, in kit-image
 int commit(invocation&);
 int internal_unpack(invocation&);
-int network_ls(invocation&);  // network.cpp
-int driver_ls(invocation&);   // driver.cpp
+int plugin_check(invocation&);  // plugin_check.cpp, in kit-image
+int network_ls(invocation&);    // network.cpp
+int driver_ls(invocation&);     // driver.cpp
 int driver_probe(invocation&);
-int plugin_ls(invocation&);  // plugin.cpp
-int plugin_check(invocation&);
+int plugin_ls(invocation&);     // plugin.cpp
 int system_check(invocation&);  // system.cpp
 int system_info(invocation&);
 int system_prune(invocation&);
