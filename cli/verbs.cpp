@@ -44,7 +44,7 @@ constexpr verb table[] = {
     {"system prune",      "Remove what nothing uses",                                "",          1,   system_prune},
     {"version",           "Print the version",                                       "",          1,   version},
     {"completion bash",   "Print a completion script for bash",                      "",          1,   completion_bash},
-    {"internal complete", "Complete a command line",                                 "",          1,   internal_complete},
+    {"internal complete", "Complete a command line",                                 "",         1,   internal_complete},
     {"internal finish",   "Record a container's exit",                               "container", 1,   internal_finish},
     {"internal unpack",   "Unpack an image in a storage driver",                     "image",     1,   internal_unpack},
 };
