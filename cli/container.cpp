@@ -11,6 +11,7 @@
 
 #include "environment.hpp"
 #include "kit/engine/attach.hpp"
+#include "kit/engine/clock.hpp"
 #include "kit/engine/exec.hpp"
 #include "kit/engine/images.hpp"
 #include "kit/engine/lifecycle.hpp"
@@ -155,14 +156,13 @@ int ps(invocation& call) {
 
 int start(invocation& call) {
   bool attached = false, interactive = false;
-  std::string detach_keys = "ctrl-p,ctrl-q", proxy = "true", trace;
+  std::string detach_keys = "ctrl-p,ctrl-q", proxy = "true";
   const arguments words =
       options(call.command(), "CONTAINER [CONTAINER...]", "Run containers that are created or have exited.")
           .flag("-a,--attach", attached, "Show its output, exit as it does")
           .flag("-i,--interactive", interactive, "Pass stdin on to it")
           .value("--detach-keys", detach_keys, "KEYS", "Leave the terminal by these keys")
           .value("--sig-proxy", proxy, "BOOL", "Pass signals on to the program (true)")
-          .value("--trace", trace, "FILE", "Write how long each step of the start took")
           .takes(1)
           .example("kit start web")
           .example("kit start -ai shell")
@@ -171,7 +171,7 @@ int start(invocation& call) {
   if (attached && words.size() > 1) throw usage_error(call.command(), "attach to one container at a time");
   if (!attached)
     return for_each(words, [&](const std::string& word) {
-      kit::start(call.engine(), find(call, word).id, {.trace = trace});
+      kit::start(call.engine(), find(call, word).id, {});
       fmt::print("{}\n", word);
     });
   kit::engine& engine = call.engine();
@@ -179,21 +179,22 @@ int start(invocation& call) {
   const container_spec spec = spec_from_json(c.spec);
   session connection;
   try {
-    connection =
-        kit::start(engine, c.id, {.attach = true, .stdin_open = interactive && spec.interactive, .trace = trace});
+    connection = kit::start(engine, c.id, {.attach = true});
   } catch (const error& e) {
     report(e);
     const auto left = engine.records().find_container(c.id.text());
     return left && (left->exit_code == 126 || left->exit_code == 127) ? left->exit_code : call.verb.failure;
   }
-  engine.close_records();
   const stream_end end = stream(engine, c.id, connection,
                                 {.stdin_open = interactive && spec.interactive,
                                  .tty = spec.tty,
                                  .signal_proxy = boolean(call, "--sig-proxy", proxy),
                                  .detach_keys = detach_keys},
                                 true);
-  return end.exited ? finish(engine, c.id).exit_code : 0;
+  if (!end.exited) return 0;
+  const int code = finish(engine, c.id).exit_code;
+  finished(connection);
+  return code;
 }
 
 int attach(invocation& call) {
@@ -212,7 +213,6 @@ int attach(invocation& call) {
     fail(errc::conflict, "attach to container {}: it is paused; unpause it first", words.front());
   const container_spec spec = spec_from_json(c.spec);
   session connection = kit::attach(engine, c.id);
-  engine.close_records();
   const stream_end end = stream(engine, c.id, connection,
                                 {.stdin_open = spec.interactive && !no_stdin,
                                  .tty = spec.tty,

@@ -2,6 +2,7 @@
 #include <range/v3/algorithm/all_of.hpp>
 #include <range/v3/algorithm/any_of.hpp>
 
+#include "kit/engine/clock.hpp"
 #include "kit/engine/images.hpp"
 #include "kit/image/reference.hpp"
 #include "listing.hpp"

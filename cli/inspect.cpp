@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <nlohmann/json.hpp>
 
+#include "kit/engine/clock.hpp"
 #include "kit/engine/images.hpp"
 #include "kit/engine/lifecycle.hpp"
 #include "kit/engine/networks.hpp"

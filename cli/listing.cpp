@@ -169,21 +169,6 @@ std::string human_memory(std::uint64_t bytes) {
   return scaled(bytes, 1024, {"B", "KiB", "MiB", "GiB", "TiB", "PiB"}, 4);
 }
 
-std::int64_t now_ns() {
-  timespec t{};
-  ::clock_gettime(CLOCK_REALTIME, &t);
-  return t.tv_sec * 1'000'000'000 + t.tv_nsec;
-}
-
-std::string rfc3339(std::int64_t ns) {
-  if (ns == 0) return "0001-01-01T00:00:00Z";
-  const time_t seconds = ns / 1'000'000'000;
-  tm t{};
-  ::gmtime_r(&seconds, &t);
-  return fmt::format("{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:09}Z", t.tm_year + 1900, t.tm_mon + 1, t.tm_mday, t.tm_hour,
-                     t.tm_min, t.tm_sec, ns % 1'000'000'000);
-}
-
 std::string local_time(std::int64_t ns) {
   const time_t seconds = ns / 1'000'000'000;
   tm t{};

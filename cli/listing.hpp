@@ -51,8 +51,6 @@ std::vector<filter> parse_filters(const std::vector<std::string>& texts, const s
 std::string human_duration(std::int64_t nanoseconds);  ///< "About a minute", "3 hours"
 std::string human_size(std::uint64_t bytes);           ///< decimal: "206MB"
 std::string human_memory(std::uint64_t bytes);         ///< binary: "1.5MiB"
-std::int64_t now_ns();
-std::string rfc3339(std::int64_t ns);  ///< UTC, nanoseconds; 0: "0001-01-01T00:00:00Z"
 std::string local_time(std::int64_t ns);
 std::string shortened(std::string_view text, std::size_t most);
 std::string brief_digest(std::string_view digest);  ///< twelve digits, without "sha256:"

@@ -120,7 +120,7 @@ int create(invocation& call) {
 
 int run(invocation& call) {
   container_options given;
-  std::string trace, detach_keys = "ctrl-p,ctrl-q", proxy = "true";
+  std::string detach_keys = "ctrl-p,ctrl-q", proxy = "true";
   options o(call.command(), "IMAGE [COMMAND] [ARG...]",
             "Make a container from an image and run a command in it.\n"
             "Exits as the command does; 125: kit failed, 126: the command cannot be executed, 127: it is not there,\n"
@@ -129,7 +129,6 @@ int run(invocation& call) {
   o.flag("-d,--detach", given.spec.detach, "Run in the background, print the container's id")
       .value("--detach-keys", detach_keys, "KEYS", "Leave the terminal by these keys (ctrl-p,ctrl-q)")
       .value("--sig-proxy", proxy, "BOOL", "Pass signals on to the program (true)")
-      .value("--trace", trace, "FILE", "Write how long each step of the start took (-: to stderr)")
       .example("kit run --rm debian:12 cat /etc/os-release")
       .example("kit run --rm -it debian:12 bash                     # ctrl-p ctrl-q leaves it running")
       .example("kit run -d --name web -m 64m --cpus 0.5 debian:12 my-service")
@@ -148,7 +147,7 @@ int run(invocation& call) {
 
   session connection;
   try {
-    connection = kit::start(engine, made.id, {.attach = !spec.detach, .stdin_open = spec.interactive, .trace = trace});
+    connection = kit::start(engine, made.id, {.attach = !spec.detach});
   } catch (const error& e) {
     report(e);
     int code = call.verb.failure;
@@ -164,13 +163,14 @@ int run(invocation& call) {
     fmt::print("{}\n", made.id.text());
     return 0;
   }
-  engine.close_records();
   const stream_end end = stream(
       engine, made.id, connection,
       {.stdin_open = spec.interactive, .tty = spec.tty, .signal_proxy = proxy == "true", .detach_keys = detach_keys},
       true);
   if (!end.exited) return 0;
-  return finish(engine, made.id).exit_code;
+  const int code = finish(engine, made.id).exit_code;
+  finished(connection);
+  return code;
 }
 
 }  // namespace kit::cli
