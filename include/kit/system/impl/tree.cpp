@@ -185,7 +185,7 @@ std::string by_name(int directory, const std::string& name) { return by_descript
 bool kept_by_overlayfs(const std::string& attribute) { return attribute.rfind("trusted.overlay.", 0) == 0; }
 
 void copy_attributes(int from, const std::string& to) {
-  for (const auto& [name, value] : attributes_of(from))
+  for (const auto& [name, value] : extended_attributes(from))
     if (!kept_by_overlayfs(name) && ::lsetxattr(to.c_str(), name.c_str(), value.data(), value.size(), 0) != 0)
       fail_errno(errno, "copy extended attribute {}", name);
 }
