@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "conformance/bundle.hpp"
+#include "kit/system/cgroup.hpp"
 
 #include <fcntl.h>
 #include <sys/stat.h>

@@ -68,68 +68,59 @@ int open_inside(int root, const char* path, int flags, std::uint64_t more_resolv
   }
 }
 
-/// The parent directory of `path` inside the root, made with what is missing above it (0755), and where the last
-/// component begins. -1 and errno.
-int open_parent_inside(int root, const char* path, const char*& name) noexcept {
-  char prefix[PATH_MAX];
-  const std::size_t size = std::strlen(path);
-  if (size >= sizeof prefix) return errno = ENAMETOOLONG, -1;
-  int directory = open_inside(root, "/", O_PATH | O_DIRECTORY);
-  std::size_t begin = 0;
-  while (directory >= 0) {
-    while (path[begin] == '/') ++begin;
-    std::size_t end = begin;
-    while (path[end] != '/' && path[end] != '\0') ++end;
-    std::size_t next = end;
-    while (path[next] == '/') ++next;
-    if (path[next] == '\0') {
-      name = path + begin;
-      return directory;
-    }
-    std::memcpy(prefix, path, end);
-    prefix[end] = '\0';
-    int below = open_inside(root, prefix, O_PATH | O_DIRECTORY);
-    if (below < 0 && errno == ENOENT) {
-      char component[NAME_MAX + 1];
-      if (end - begin > NAME_MAX) return ::close(directory), errno = ENAMETOOLONG, -1;
-      std::memcpy(component, path + begin, end - begin);
-      component[end - begin] = '\0';
-      if (::mkdirat(directory, component, 0755) == 0 || errno == EEXIST)
-        below = open_inside(root, prefix, O_PATH | O_DIRECTORY);
-    }
-    const int error = errno;
-    ::close(directory);
-    errno = error;
-    directory = below;
-    begin = end;
-  }
-  return -1;
-}
+/// A path cut before its last component: "/a/b/" is "/a/" and "b".
+struct cut_path {
+  char parent[PATH_MAX];
+  char name[NAME_MAX + 1];
 
-/// `path` inside the root, O_PATH, made as a directory or an empty file if it is missing. -1 and errno.
-int open_or_make_inside(int root, const char* path, bool directory, std::uint64_t more_resolve = 0) noexcept {
-  const int flags = O_PATH | (directory ? O_DIRECTORY : 0);
-  int fd = open_inside(root, path, flags, more_resolve);
-  if (fd >= 0 || errno != ENOENT) return fd;
-  const char* name = nullptr;
-  const int parent = open_parent_inside(root, path, name);
-  if (parent < 0) return -1;
-  char component[NAME_MAX + 1];
-  std::size_t size = std::strlen(name);
-  while (size > 0 && name[size - 1] == '/') --size;
-  if (size > NAME_MAX) return ::close(parent), errno = ENAMETOOLONG, -1;
-  std::memcpy(component, name, size);
-  component[size] = '\0';
-  int made = -1;
-  if (directory) {
-    made = ::mkdirat(parent, component, 0755);
-  } else {
-    const int file = ::openat(parent, component, O_RDONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0644);
-    if (file >= 0) made = ::close(file);
+  /// 0, or -1 and errno.
+  int cut(const char* path) noexcept {
+    std::size_t end = std::strlen(path);
+    while (end > 0 && path[end - 1] == '/') --end;
+    std::size_t begin = end;
+    while (begin > 0 && path[begin - 1] != '/') --begin;
+    if (begin >= sizeof parent - 1 || end - begin >= sizeof name) return errno = ENAMETOOLONG, -1;
+    std::memcpy(parent, path, begin);
+    std::strcpy(parent + begin, begin == 0 ? "/" : "");
+    std::memcpy(name, path + begin, end - begin);
+    name[end - begin] = '\0';
+    return 0;
   }
-  const int error = errno;
+};
+
+/// `path` inside the root, O_PATH; what is missing is made: directories (0755), and at the end one more or an empty
+/// file. A symlink that leads nowhere is made to lead there, still inside the root: images ship
+/// etc/resolv.conf so. -1 and errno.
+int open_or_make_inside(int root, const char* path, bool directory, std::uint64_t more_resolve = 0,
+                        int depth = 0) noexcept {
+  const int flags = O_PATH | (directory ? O_DIRECTORY : 0);
+  const int found = open_inside(root, path, flags, more_resolve);
+  if (found >= 0 || errno != ENOENT) return found;
+  if (depth == 40) return errno = ELOOP, -1;
+  cut_path at;
+  if (at.cut(path) != 0) return -1;
+  const int parent = open_or_make_inside(root, at.parent, true, more_resolve, depth + 1);
+  if (parent < 0) return -1;
+  int made = directory ? ::mkdirat(parent, at.name, 0755)
+                       : ::openat(parent, at.name, O_RDONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0644);
+  int error = errno;
+  if (made > 0) ::close(made);
+  if (made < 0 && error == EEXIST) {
+    const std::size_t before = std::strlen(at.parent);
+    char link[PATH_MAX];
+    const ssize_t size = ::readlinkat(parent, at.name, link, sizeof link - 1);
+    if (size > 0) {
+      link[size] = '\0';
+      ::close(parent);
+      if (link[0] == '/') return open_or_make_inside(root, link, directory, more_resolve, depth + 1);
+      if (before + static_cast<std::size_t>(size) >= sizeof at.parent) return errno = ENAMETOOLONG, -1;
+      std::memcpy(at.parent + before, link, static_cast<std::size_t>(size) + 1);
+      return open_or_make_inside(root, at.parent, directory, more_resolve, depth + 1);
+    }
+    made = 0;  // another process made it meanwhile
+  }
   ::close(parent);
-  if (made != 0 && error != EEXIST) return errno = error, -1;
+  if (made < 0) return errno = error, -1;
   return open_inside(root, path, flags, more_resolve);
 }
 
@@ -167,19 +158,21 @@ class creator {
   }
 
   /// Waits for the parent: it has written the id maps and made the root.
-  void receive_rootfs_in_child() noexcept {
-    root_ = need_zero(receive_descriptor(plan_.report), step::receive_rootfs);
-    if ((config_.new_namespaces() & CLONE_NEWUSER) == 0) return;
-    need(::setresgid(0, 0, 0), step::become_root);
-    need(::setgroups(0, nullptr), step::become_root);
-    need(::setresuid(0, 0, 0), step::become_root);
-    ::prctl(PR_SET_PDEATHSIG, SIGKILL);  // a change of user clears it
-  }
+  void receive_rootfs_in_child() noexcept { root_ = need_zero(receive_descriptor(plan_.report), step::receive_rootfs); }
 
   void attach_rootfs_in_child() noexcept {
     const int stage = need(::open(plan_.stage, O_PATH | O_DIRECTORY | O_CLOEXEC), step::attach_rootfs);
     need_zero(attach_mount(root_, stage), step::attach_rootfs);
     ::close(stage);
+  }
+
+  /// After the stage was reached: the way there may be closed to the user that root is outside.
+  void become_root_in_child() noexcept {
+    if ((config_.new_namespaces() & CLONE_NEWUSER) == 0) return;
+    need(::setresgid(0, 0, 0), step::become_root);
+    need(::setgroups(0, nullptr), step::become_root);
+    need(::setresuid(0, 0, 0), step::become_root);
+    ::prctl(PR_SET_PDEATHSIG, SIGKILL);  // a change of user clears it
   }
 
   void make_mounts_in_child() noexcept {
@@ -409,11 +402,12 @@ class creator {
 
   void make_device(std::size_t item) noexcept {
     const bundle_device& d = plan_.devices[item];
-    const char* name = nullptr;
-    const int parent = need(open_parent_inside(root_, d.path.c_str(), name), step::make_device, item);
-    if (::mknodat(parent, name, d.mode, d.number) != 0) {
+    cut_path at;
+    need(at.cut(d.path.c_str()), step::make_device, item);
+    const int parent = need(open_or_make_inside(root_, at.parent, true), step::make_device, item);
+    if (::mknodat(parent, at.name, d.mode, d.number) != 0) {
       struct stat st {};
-      if (errno == EEXIST && ::fstatat(parent, name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+      if (errno == EEXIST && ::fstatat(parent, at.name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
           (st.st_mode & S_IFMT) == (d.mode & S_IFMT) && st.st_rdev == d.number) {
         ::close(parent);
         return;
@@ -422,7 +416,7 @@ class creator {
       if (errno != EPERM) die(step::make_device, errno, item);
       show_host_device(item);
     } else {
-      need(::fchownat(parent, name, d.uid, d.gid, AT_SYMLINK_NOFOLLOW), step::make_device, item);
+      need(::fchownat(parent, at.name, d.uid, d.gid, AT_SYMLINK_NOFOLLOW), step::make_device, item);
     }
     ::close(parent);
   }
@@ -504,6 +498,7 @@ void run_create_child(create_child& plan) noexcept {
   child.keep_mounts_private_in_child();
   child.receive_rootfs_in_child();
   child.attach_rootfs_in_child();
+  child.become_root_in_child();
   child.make_mounts_in_child();
   child.make_devices_in_child();
   child.mask_paths_in_child();

@@ -21,8 +21,8 @@ enum class launch_step : std::uint32_t {
   make_cgroup_namespace,
   keep_mounts_private,
   receive_rootfs,
-  become_root,
   attach_rootfs,
+  become_root,
   make_mount,   ///< item: index in mounts
   make_device,  ///< item: index in the plan's devices
   link_device,

@@ -107,7 +107,8 @@ errc code_of(const launch_report& r) {
 unique_fd open_init(const std::string& libexec) {
   const std::string path = libexec + "/kit-init";
   const int tree = ::open_tree(AT_FDCWD, path.c_str(), OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
-  if (tree < 0) fail_errno(errno, "open the helper program {}", path);
+  // Not as not_found: that is the container's program.
+  if (tree < 0) fail(errc::io, "open kit's helper program {}: {}; is kit installed whole?", path, errno_text(errno));
   unique_fd fd = above_stdio(unique_fd(tree), "kit-init");
   mount_attr attributes{};
   attributes.attr_set = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV;
@@ -243,7 +244,8 @@ class container_launch {
     group_.emplace(!given.empty() ? given
                                   : fmt::format("kit{}{}/{}", driver_.root_tag.empty() ? "" : "-", driver_.root_tag,
                                                 container_.id.text()));
-    replace_file(container_.state_dir + "/" + group_file, group_->path(), 0600);
+    const std::string intent = container_.state_dir + "/" + group_file;
+    write_all(open_file(intent, O_WRONLY | O_CREAT | O_TRUNC, 0600).get(), group_->path(), intent);
     group_->make();
     allow_devices();
     group_->apply(config_.resources);
