@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <time.h>
 
+#include <algorithm>
 #include <charconv>
 #include <exception>
 
@@ -161,6 +162,7 @@ std::string join(const std::vector<std::string>& list) {
     joined += std::to_string(text.size());
     joined += ':';
     joined += text;
+    joined += ',';
   }
   return joined;
 }
@@ -168,13 +170,14 @@ std::string join(const std::vector<std::string>& list) {
 std::vector<std::string> split(std::string_view joined) {
   std::vector<std::string> list;
   while (!joined.empty()) {
+    const auto colon = std::min(joined.find(':'), joined.size());
     std::size_t size = 0;
-    const auto [end, code] = std::from_chars(joined.data(), joined.data() + joined.size(), size);
-    const auto start = static_cast<std::size_t>(end - joined.data()) + 1;
-    if (code != std::errc() || start > joined.size() || *end != ':' || size > joined.size() - start)
-      kit::fail(errc::io, "read records: a list is malformed: \"{}\"", joined.substr(0, 40));
-    list.emplace_back(joined.substr(start, size));
-    joined.remove_prefix(start + size);
+    const auto [end, code] = std::from_chars(joined.data(), joined.data() + colon, size);
+    if (code != std::errc() || end != joined.data() + colon || joined.size() - colon < 2 ||
+        size > joined.size() - colon - 2 || joined[colon + 1 + size] != ',')
+      kit::fail(errc::io, "read records: a list is malformed: \"{:.40}\"", joined);
+    list.emplace_back(joined.substr(colon + 1, size));
+    joined.remove_prefix(colon + size + 2);
   }
   return list;
 }

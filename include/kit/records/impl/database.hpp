@@ -88,7 +88,7 @@ class query {
   sqlite3_stmt* statement_;
 };
 
-/// A list of texts in one column, as netstrings ("3:abc0:"): any bytes, readable by people.
+/// A list of texts in one column, as netstrings ("3:abc,0:,"): any bytes, readable by people.
 std::string join(const std::vector<std::string>& list);
 std::vector<std::string> split(std::string_view joined);
 

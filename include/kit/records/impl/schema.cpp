@@ -123,7 +123,8 @@ constexpr const char* steps_to_now[] = {version_1};
 
 int version_of(database& db) { return std::stoi(db.value("PRAGMA user_version")); }
 
-void require_wal(database& db, const std::string& mode) {
+void require_wal(database& db) {
+  const std::string mode = db.value("PRAGMA journal_mode=WAL");
   if (mode != "wal")
     fail(errc::unsupported,
          "open records {}: the file system offers no write-ahead log (journal mode \"{}\"): keep kit's root on a local "
@@ -145,7 +146,7 @@ std::span<const char* const> schema_steps() noexcept { return steps_to_now; }
 
 void bring_up_to_date(database& db, std::span<const char* const> steps) {
   const int known = static_cast<int>(steps.size());
-  if (version_of(db) == known) return require_wal(db, db.value("PRAGMA journal_mode"));
+  if (version_of(db) == known) return require_wal(db);
 
   const auto lock = file_lock::wait(db.path() + ".lock");
   const int found = version_of(db);
@@ -153,7 +154,7 @@ void bring_up_to_date(database& db, std::span<const char* const> steps) {
     fail(errc::unsupported,
          "open records {}: its schema is version {}, this kit knows versions up to {}: use the kit that wrote it",
          db.path(), found, known);
-  require_wal(db, db.value("PRAGMA journal_mode=WAL"));
+  require_wal(db);
   if (found > 0 && found < known) keep_copy(db, found);
   db.run("PRAGMA synchronous=FULL");
   db.transaction([&] {
