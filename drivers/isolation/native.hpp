@@ -20,7 +20,7 @@ class native {
   explicit native(const driver_config& config) : config_(config) {}
   static std::vector<option_schema> options() { return {}; }
 
-  [[nodiscard]] static std::string_view name() noexcept { return "native"; }
+  [[nodiscard]] static constexpr std::string_view name() noexcept { return "native"; }
   [[nodiscard]] probe_report probe() const;
   [[nodiscard]] static isolation_traits traits() noexcept { return {}; }
 

@@ -18,7 +18,7 @@ namespace kit::drivers {
 class bridge {
  public:
   explicit bridge(const driver_config& config);
-  static std::string_view name() { return "bridge"; }
+  static constexpr std::string_view name() { return "bridge"; }
   /// mtu, masquerade (true), internal (false): options of a network.
   static std::vector<option_schema> options();
   static network_traits traits() { return {}; }

@@ -9,7 +9,7 @@ namespace kit::drivers {
 class host {
  public:
   explicit host(const driver_config&) {}
-  static std::string_view name() { return "host"; }
+  static constexpr std::string_view name() { return "host"; }
   static std::vector<option_schema> options() { return {}; }
   static network_traits traits() { return {.network_namespace = netns::host}; }
   probe_report probe() const { return {.usable = true, .reason = {}, .remedy = {}, .facts = {}}; }

@@ -10,7 +10,7 @@ namespace kit::drivers {
 class none {
  public:
   explicit none(const driver_config&) {}
-  static std::string_view name() { return "none"; }
+  static constexpr std::string_view name() { return "none"; }
   static std::vector<option_schema> options() { return {}; }
   static network_traits traits() { return {}; }
   probe_report probe() const { return {.usable = true, .reason = {}, .remedy = {}, .facts = {}}; }

@@ -22,7 +22,7 @@ namespace kit::drivers {
 class overlayfs {
  public:
   explicit overlayfs(const driver_config& config);
-  static std::string_view name() { return "overlayfs"; }
+  static constexpr std::string_view name() { return "overlayfs"; }
   static std::vector<option_schema> options() { return {}; }
   [[nodiscard]] probe_report probe() const;
 

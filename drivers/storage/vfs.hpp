@@ -17,7 +17,7 @@ namespace kit::drivers {
 class vfs {
  public:
   explicit vfs(const driver_config& config);
-  static std::string_view name() { return "vfs"; }
+  static constexpr std::string_view name() { return "vfs"; }
   static std::vector<option_schema> options() { return {}; }
   [[nodiscard]] probe_report probe() const;
 

@@ -29,7 +29,8 @@
  *    The sub-table starts with `size` and lives as long as self.
  * 8. Threads. One self may be called from several threads at once. A plugin starts no thread and
  *    installs no signal handler or atfork handler before it is told to do work: the host forks.
- * 9. Descriptors cross as int, -1 for none, opened O_CLOEXEC. Each member names its owner.
+ * 9. Descriptors cross as int, -1 for none (also for a member beyond `size`), opened O_CLOEXEC. Each
+ *    member names its owner.
  * 10. Life. A plugin is loaded RTLD_LOCAL | RTLD_NOW and never unloaded; `close` ends one self.
  */
 #ifndef KIT_ABI_H
@@ -120,7 +121,7 @@ typedef struct kit_mount {
   size_t size;
   kit_text fstype, source, target;
   uint64_t attributes; /* MOUNT_ATTR_* of linux/mount.h */
-  uint32_t action;     /* KIT_MOUNT_* */
+  uint32_t action;     /* KIT_MOUNT_*, 0: KIT_MOUNT_MAKE */
   uint32_t reserved;
   const kit_mount_option* const* options; /* option_count pointers */
   size_t option_count;
@@ -219,7 +220,7 @@ typedef struct kit_attachment {
 
 typedef struct kit_network_traits {
   size_t size;
-  uint32_t network_namespace; /* KIT_NETNS_* */
+  uint32_t network_namespace; /* KIT_NETNS_*, 0: KIT_NETNS_OWN */
   uint32_t assigns_addresses; /* non-zero: the driver brings its own address management */
   uint32_t publishes_ports;
   uint32_t reserved;
@@ -316,7 +317,7 @@ enum { KIT_OPTION_TEXT = 1, KIT_OPTION_SIZE = 2, KIT_OPTION_INTEGER = 3, KIT_OPT
 typedef struct kit_option_schema {
   size_t size;
   kit_text key, default_value, help;
-  uint32_t type; /* KIT_OPTION_* */
+  uint32_t type; /* KIT_OPTION_*, 0: KIT_OPTION_TEXT */
   uint32_t reserved;
 } kit_option_schema;
 
@@ -337,12 +338,14 @@ enum { KIT_FAMILY_STORAGE = 1, KIT_FAMILY_NETWORK = 2, KIT_FAMILY_ISOLATION = 3 
  *
  *   | check                                                               | status          |
  *   |---------------------------------------------------------------------|-----------------|
- *   | file is regular, owned by root or the caller, not writable by others,| KIT_PERMISSION |
- *   |   and so are the directories above it (before dlopen)               |                 |
+ *   | file is regular, and only root, the caller or the owner of the      | KIT_PERMISSION  |
+ *   |   running program can change it or a directory above it (before     |                 |
+ *   |   dlopen); it is named kit-<family>-<name>.so                       | KIT_INVALID     |
  *   | dlopen succeeds and `kit_plugin_descriptor` is there                | KIT_INVALID     |
  *   | magic == KIT_ABI_MAGIC                                              | KIT_INVALID     |
  *   | major == KIT_ABI_MAJOR                                              | KIT_UNSUPPORTED |
- *   | size reaches `table`; the table's size reaches its base             | KIT_UNSUPPORTED |
+ *   | size reaches `table`; the table's size reaches its base;            | KIT_UNSUPPORTED |
+ *   |   no function of the base is NULL                                   |                 |
  *   | family is the one asked for                                         | KIT_INVALID     |
  *   | name is the one the file name says: [a-z][a-z0-9-]{0,31}            | KIT_INVALID     |
  *   | open() answers KIT_OK (the plugin's own veto)                       | what it answers |

@@ -77,7 +77,8 @@ concept driver = requires(const D& d) {
   { d.probe() } -> std::same_as<probe_report>;
 };
 
-/// A driver that KIT_PLUGIN can export: made from its configuration, and telling its options.
+/// A driver that KIT_PLUGIN can export: made from its configuration, and telling its options. Its name is
+/// `static constexpr`.
 template <class D>
 concept configurable_driver = driver<D> && std::constructible_from<D, const driver_config&> && requires {
   { D::options() } -> std::same_as<std::vector<option_schema>>;

@@ -255,19 +255,19 @@ class any_driver {
       : name_(std::move(other.name_)),
         self_(std::exchange(other.self_, nullptr)),
         table_(other.table_),
-        close_(other.close_),
+        close_(std::exchange(other.close_, nullptr)),
         probe_(other.probe_) {}
   any_driver& operator=(any_driver&& other) noexcept {
     any_driver old(std::move(*this));
     name_ = std::move(other.name_);
     self_ = std::exchange(other.self_, nullptr);
     table_ = other.table_;
-    close_ = other.close_;
+    close_ = std::exchange(other.close_, nullptr);
     probe_ = other.probe_;
     return *this;
   }
   ~any_driver() {
-    if (self_ != nullptr) close_(self_);
+    if (close_ != nullptr) close_(self_);
   }
 
   [[nodiscard]] std::string_view name() const noexcept { return name_; }

@@ -63,7 +63,7 @@
 ///     class lonely {  // an own namespace with nothing but lo: drivers/network/none.hpp
 ///      public:
 ///       explicit lonely(const kit::driver_config&) {}
-///       static std::string_view name() { return "lonely"; }
+///       static constexpr std::string_view name() { return "lonely"; }
 ///       static kit::network_traits traits() { return {}; }
 ///       kit::probe_report probe() const { return {.usable = true}; }
 ///       void create(const kit::network&) {}

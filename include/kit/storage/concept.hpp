@@ -96,7 +96,7 @@
 ///     class copies {
 ///      public:
 ///       explicit copies(const kit::driver_config& c) : root_(c.directory) {}
-///       static std::string_view name() { return "copies"; }
+///       static constexpr std::string_view name() { return "copies"; }
 ///       kit::probe_report probe() const { return {.usable = true}; }
 ///       void create(const kit::layer& l, std::span<const kit::option>);   // mkdir ID.tmp, copy, rename
 ///       std::vector<kit::mount> mounts(const kit::layer& l, kit::access a) {

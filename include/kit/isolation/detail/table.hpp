@@ -71,6 +71,7 @@ struct isolation_thunks : base_thunks<D> {
   static const void* ability(void*, const char*) noexcept { return nullptr; }
 };
 
+// T also hides it: g++ 12 gives variable templates the visibility of their arguments and not of their namespace.
 template <isolation_driver D, class T = isolation_thunks<D>>
 inline constexpr kit_isolation isolation_table{
     .size = sizeof(kit_isolation),

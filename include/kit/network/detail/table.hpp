@@ -58,6 +58,7 @@ struct network_thunks : base_thunks<D> {
   static const void* ability(void*, const char*) noexcept { return nullptr; }
 };
 
+// T also hides it: g++ 12 gives variable templates the visibility of their arguments and not of their namespace.
 template <network_driver D, class T = network_thunks<D>>
 inline constexpr kit_network_driver network_table{
     .size = sizeof(kit_network_driver),

@@ -96,6 +96,7 @@ struct storage_thunks : base_thunks<D> {
   }
 };
 
+// T also hides it: g++ 12 gives variable templates the visibility of their arguments and not of their namespace.
 template <storage_driver D, class T = storage_thunks<D>>
 inline constexpr kit_storage storage_table{
     .size = sizeof(kit_storage),
