@@ -4,6 +4,8 @@
 #
 # -v broken=N: presets that did not build. -v left=TEXT: what the tests left on the host.
 
+function reason_of(text) { sub(/^skipped: */, "", text); return text }
+
 FNR == 1 { preset = FILENAME; sub(/.*\//, "", preset); sub(/\.log$/, "", preset); delete said; delete tap }
 
 # Output of test N: "N: text".
@@ -26,9 +28,9 @@ FNR == 1 { preset = FILENAME; sub(/.*\//, "", preset); sub(/\.log$/, "", preset)
 /^ *[0-9]+\/[0-9]+ Test +#[0-9]+: / {
   match($0, /#[0-9]+/); n = substr($0, RSTART + 1, RLENGTH - 1) + 0
   name = $0; sub(/^[^:]*: /, "", name); sub(/ .*/, "", name)
-  if ($0 ~ /\*\*\*Skipped/) skips[++skipped] = preset ": " name ": " said[n]
+  if ($0 ~ /\*\*\*Skipped/) skips[++skipped] = preset ": " name ": " reason_of(said[n])
   else if ($0 ~ / Passed +[0-9.]+ sec/) { if (!(n in tap)) passed++ }
-  else if (!((preset, n) in tap_failed)) { failures[++failed] = preset ": " name substr($0, index($0, "*") ? index($0, "***") + 2 : 1) }
+  else if (!((preset, n) in tap_failed)) { failures[++failed] = preset ": " name " " substr($0, index($0, "***") + 3) }
 }
 
 END {

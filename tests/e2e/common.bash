@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: Apache-2.0
+# What all e2e tests share: a kit root of their own per file, and the image `busybox`.
+bats_require_minimum_version 1.5.0
+
+: "${KIT_TEST_BIN:?is where kit was built}"
+PATH="$KIT_TEST_BIN:$PATH"
+
+# Short: a Unix socket's path may have 107 bytes.
+new_root() {
+  local directory
+  directory=$(mktemp -d "${TMPDIR:-/tmp}/kit.XXXXXX")
+  export KIT_ROOT=$directory/root KIT_RUN_DIR=$directory/run
+}
+
+remove_root() {
+  [[ -n ${KIT_ROOT:-} ]] || return 0
+  local ids
+  ids=$(kit ps -aq --no-trunc) || true
+  # shellcheck disable=SC2086
+  [[ -z $ids ]] || kit rm -f $ids >/dev/null || true
+  rm -rf "${KIT_ROOT%/root}"
+}
+
+# A root file system of Debian's busybox, as tar on stdout.
+busybox_rootfs() {
+  local rootfs applet
+  rootfs=$(mktemp -d)
+  mkdir -p "$rootfs"/{bin,etc,proc,sys,dev,tmp,root,srv}
+  chmod 1777 "$rootfs/tmp"
+  cp /bin/busybox "$rootfs/bin/"
+  for applet in $(/bin/busybox --list); do
+    [[ $applet == busybox ]] || ln -s busybox "$rootfs/bin/$applet"
+  done
+  printf 'root:x:0:0:root:/root:/bin/sh\nguest:x:1000:1000::/tmp:/bin/sh\n' >"$rootfs/etc/passwd"
+  printf 'root:x:0:\nguest:x:1000:\nextra:x:2000:guest\n' >"$rootfs/etc/group"
+  echo 'not a program' >"$rootfs/bin/text"
+  tar -C "$rootfs" -c .
+  rm -rf "$rootfs"
+}
+
+import_busybox() { busybox_rootfs | kit import -c 'CMD ["sh"]' - busybox >/dev/null; }
+
+# What each file begins and ends with.
+setup_file() {
+  new_root
+  import_busybox
+}
+teardown_file() { remove_root; }
+
+# within SECONDS COMMAND...: until it succeeds.
+within() {
+  local deadline=$((SECONDS + $1))
+  shift
+  until "$@"; do
+    ((SECONDS < deadline)) || return 1
+    sleep 0.05
+  done
+}
+
+state_of() { kit inspect -f '{{.State.Status}}' "$1"; }
+is_running() { [[ $(state_of "$1") == running ]]; }
+is_exited() { [[ $(state_of "$1") == exited ]]; }
+logs_contain() { [[ $(kit logs "$1" 2>&1) == *"$2"* ]]; }
+pid_of() { kit inspect -f '{{.State.Pid}}' "$1"; }
+
+# One clear line on stderr, and this exit code: fails_with CODE PATTERN COMMAND...
+fails_with() {
+  local code=$1 pattern=$2
+  shift 2
+  run --separate-stderr "$@"
+  # shellcheck disable=SC2154  # run sets them
+  echo "exit $status, stdout: $output, stderr: $stderr"
+  [[ $status -eq $code ]] || return 1
+  [[ -z $output ]] || return 1
+  [[ $stderr == "kit: "* && $stderr == *$pattern* ]] || return 1
+  [[ $(grep -vc "^See 'kit" <<<"$stderr") -eq 1 ]]
+}
