@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <signal.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -8,6 +9,7 @@
 #include <chrono>
 #include <set>
 #include <thread>
+#include <utility>
 
 #include "kit/system/error.hpp"
 #include "kit/testing/impl/storage_checks.hpp"
@@ -21,26 +23,30 @@ using clock = std::chrono::steady_clock;
 /// A forked process that runs `work` with a driver object of its own, and ends without unwinding ours.
 class worker {
  public:
-  worker(storage_fixture& f, function_ref<void(storage_subject&)> work) {
+  static constexpr auto never = clock::duration::max();
+
+  /// `killed_after`: the kernel kills it that long after its work began, wherever it is then.
+  worker(storage_fixture& f, function_ref<void(storage_subject&)> work, clock::duration killed_after = never) {
     auto [read_end, write_end] = make_pipe();
     pid_ = ::fork();
     if (pid_ < 0) fail_errno(errno, "fork");
     if (pid_ == 0) {
       int status = 1;
+      std::string said;
       try {
         const auto driver = f.another();
-        write_all(write_end.get(), "+", "pipe");
+        if (killed_after != never) arm(killed_after);
+        const auto begin = clock::now();
         work(*driver);
+        said = std::to_string((clock::now() - begin).count());
         status = 0;
       } catch (const std::exception& e) {
-        (void)!::write(write_end.get(), e.what(), std::string_view(e.what()).size());
+        said = e.what();
       } catch (...) {}
+      (void)!::write(write_end.get(), said.data(), said.size());
       ::_exit(status);
     }
     from_ = std::move(read_end);
-    write_end.reset();
-    char started = 0;
-    expect(::read(from_.get(), &started, 1) == 1 && started == '+', "a new driver object cannot be made in a child");
   }
   worker(const worker&) = delete;
   worker& operator=(const worker&) = delete;
@@ -50,21 +56,34 @@ class worker {
     wait();
   }
 
-  /// Kills it `delay` from now, if it lives so long. Answers whether it had finished its work.
-  bool kill_after(clock::duration delay) {
-    // Far below what sleeping resolves.
-    for (const auto end = clock::now() + delay; clock::now() < end;) {}
-    ::kill(pid_, SIGKILL);
-    return wait() == 0;
-  }
-  /// Fails the check if the work failed.
-  void join() {
-    const std::string why = read_all(from_.get(), "pipe");
+  /// Answers whether it finished its work before it was killed; fails the check if the work failed.
+  bool finished() {
+    const std::string said = read_all(from_.get(), "pipe");
     const int status = wait();
-    expect(status == 0, "in a process of its own: {}", why.empty() ? "it died" : why);
+    expect(status == 0 || (WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL), "in a process of its own: {}",
+           said.empty() ? "it died" : said);
+    return status == 0;
+  }
+  /// How long its work took; fails the check if it failed.
+  clock::duration join() {
+    const std::string said = read_all(from_.get(), "pipe");
+    expect(wait() == 0, "in a process of its own: {}", said.empty() ? "it died" : said);
+    return clock::duration(std::stoll(said));
   }
 
  private:
+  /// A timer of its own rather than our kill(2): on a busy host we might wake long after the work is done.
+  static void arm(clock::duration after) {
+    sigevent kill_me{};
+    kill_me.sigev_notify = SIGEV_SIGNAL;
+    kill_me.sigev_signo = SIGKILL;
+    timer_t timer{};
+    itimerspec when{};
+    when.it_value.tv_sec = std::chrono::duration_cast<std::chrono::seconds>(after).count();
+    when.it_value.tv_nsec = (after % std::chrono::seconds(1)).count() + 1;  // 0 would disarm it
+    if (::timer_create(CLOCK_MONOTONIC, &kill_me, &timer) != 0 || ::timer_settime(timer, 0, &when, nullptr) != 0)
+      fail_errno(errno, "set a timer");
+  }
   int wait() {
     int status = 0;
     while (::waitpid(pid_, &status, 0) < 0 && errno == EINTR) {}
@@ -82,15 +101,15 @@ constexpr auto many_files = [](int root) {
   }
 };
 
-clock::duration time_of(function_ref<void()> work) {
-  const auto begin = clock::now();
-  work();
-  return clock::now() - begin;
-}
-
 /// The moments at which a call is killed: spread over all of its duration and a little beyond.
 constexpr int moments = 16;
 clock::duration moment(clock::duration whole, int i) { return whole * 5 / 4 * i / moments; }
+
+/// Creates l in a process killed `after` it began. Answers whether create had returned by then.
+bool create_killed(storage_fixture& f, const stacked_layer& l, clock::duration after) {
+  auto create = [&](storage_subject& d) { d.create(l); };
+  return worker(f, create, after).finished();
+}
 
 void expect_not_handed_out(storage_fixture& f, const stacked_layer& l) {
   const auto driver = f.another();
@@ -120,10 +139,15 @@ struct interruption {
   explicit interruption(storage_fixture& f) : parent(f.frozen_base(many_files)), expected(f.read(parent)) {
     for (int i = 0; i < 2; ++i) {
       const stacked_layer l = f.named_above(parent);
-      create_time = std::max(create_time, time_of([&] { f.driver().create(l); }));
-      remove_time = std::max(remove_time, time_of([&] { f.driver().remove(l.id); }));
+      create_time = std::max(create_time, worker(f, [&](storage_subject& d) { d.create(l); }).join());
+      remove_time = std::max(remove_time, worker(f, [&](storage_subject& d) { d.remove(l.id); }).join());
     }
-    expect_footprint(f, footprint = f.footprint(), "");
+    for (std::size_t before = 0;;) {  // the trash of these is still going, perhaps
+      f.layers();
+      footprint = f.footprint();
+      if (footprint == std::exchange(before, footprint)) break;
+      ::usleep(50'000);
+    }
   }
   stacked_layer parent;
   tree_snapshot expected;
@@ -135,7 +159,7 @@ void killed_create_is_completed_by_the_next(storage_fixture& f) {
   const interruption given(f);
   for (int i = 0; i < moments; ++i) {
     const stacked_layer l = f.named_above(given.parent);
-    const bool finished = worker(f, [&](storage_subject& d) { d.create(l); }).kill_after(moment(given.create_time, i));
+    const bool finished = create_killed(f, l, moment(given.create_time, i));
     const auto is = f.state(l.id);
     expect(!finished || is == state::writable, "a finished create is not listed as writable");
     if (is == state::writable) expect_reads_as(f, l, given.expected, "killed late in create");
@@ -150,7 +174,7 @@ void partial_layers_are_listed(storage_fixture& f) {
   const interruption given(f);
   for (int i = 0; i < moments; ++i) {
     const stacked_layer l = f.named_above(given.parent);
-    worker(f, [&](storage_subject& d) { d.create(l); }).kill_after(moment(given.create_time, i));
+    create_killed(f, l, moment(given.create_time, i));
     if (!f.state(l.id)) expect_footprint(f, given.footprint, "with the killed layer not listed");
     f.driver().remove(l.id);
   }
@@ -160,7 +184,7 @@ void partial_layers_are_not_handed_out(storage_fixture& f) {
   const interruption given(f);
   for (int i = 0; i < moments; ++i) {
     const stacked_layer l = f.named_above(given.parent);
-    worker(f, [&](storage_subject& d) { d.create(l); }).kill_after(moment(given.create_time, i));
+    create_killed(f, l, moment(given.create_time, i));
     if (f.state(l.id) == state::partial) expect_not_handed_out(f, l);
     f.driver().remove(l.id);
   }
@@ -170,7 +194,7 @@ void partial_layers_are_removed_whole(storage_fixture& f) {
   const interruption given(f);
   for (int i = 0; i < moments; ++i) {
     const stacked_layer l = f.named_above(given.parent);
-    worker(f, [&](storage_subject& d) { d.create(l); }).kill_after(moment(given.create_time, i));
+    create_killed(f, l, moment(given.create_time, i));
     f.another()->remove(l.id);
     expect(!f.state(l.id), "a partial layer is listed after remove");
     expect_footprint(f, given.footprint, "after a partial layer was removed");
@@ -181,7 +205,7 @@ void partial_layers_may_get_other_parents(storage_fixture& f) {
   const interruption given(f);
   for (int i = 0; i < moments; ++i) {
     stacked_layer l = f.named_above(given.parent);
-    worker(f, [&](storage_subject& d) { d.create(l); }).kill_after(moment(given.create_time, i));
+    create_killed(f, l, moment(given.create_time, i));
     if (f.state(l.id).value_or(state::partial) == state::partial) {
       l.parents.clear();
       f.driver().create(l);
@@ -201,7 +225,8 @@ void killed_remove_is_completed_by_the_next(storage_fixture& f) {
     });
     if (i % 2 == 0) f.driver().freeze(l.id);
     const tree_snapshot written = f.read(l);
-    worker(f, [&](storage_subject& d) { d.remove(l.id); }).kill_after(moment(given.remove_time, i));
+    auto remove = [&](storage_subject& d) { d.remove(l.id); };
+    worker(f, remove, moment(given.remove_time, i)).finished();
     const auto is = f.state(l.id);
     if (is == state::partial) expect_not_handed_out(f, l);
     if (is == state::writable || is == state::frozen) expect_reads_as(f, l, written, "killed early in remove");
@@ -220,11 +245,12 @@ void killed_remove_is_completed_by_the_next(storage_fixture& f) {
 void killed_freeze_is_completed_by_the_next(storage_fixture& f) {
   const interruption given(f);
   stacked_layer l = f.above(given.parent);
-  const auto freeze_time = time_of([&] { f.driver().freeze(l.id); });
+  const auto freeze_time = worker(f, [&](storage_subject& d) { d.freeze(l.id); }).join();
   f.driver().remove(l.id);
   for (int i = 0; i < moments / 2; ++i) {
     l = f.above(given.parent);
-    worker(f, [&](storage_subject& d) { d.freeze(l.id); }).kill_after(moment(freeze_time, 2 * i));
+    auto freeze = [&](storage_subject& d) { d.freeze(l.id); };
+    worker(f, freeze, moment(freeze_time, 2 * i)).finished();
     const auto is = f.state(l.id);
     expect(is == state::writable || is == state::frozen, "killed in freeze, a layer is neither writable nor frozen");
     f.another()->freeze(l.id);
