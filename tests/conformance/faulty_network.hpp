@@ -101,7 +101,7 @@ class faulty_network {
     if (is(network_fault::attach_ignores_the_mac)) e.mac.clear();
     if (is(network_fault::attach_marks_late) && !netlink().find_link(e.link)) {
       netlink_batch b;
-      b.add_link(e.link, veth_link{e.interface_name, e.mac, e.netns}, {});
+      b.add_link(e.link, veth_link{.peer = e.interface_name, .peer_mac = e.mac, .peer_netns = e.netns}, {});
       netlink().commit(b);
       give_alias(e.link, reference_network::mark(n, e));
     }

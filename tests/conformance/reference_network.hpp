@@ -62,7 +62,7 @@ class reference_network {
       if (inside.find_link(e.interface_name))
         fail(errc::conflict, "attach: there is an interface {}", e.interface_name);
       netlink_batch b;
-      b.add_link(e.link, veth_link{e.interface_name, e.mac, e.netns},
+      b.add_link(e.link, veth_link{.peer = e.interface_name, .peer_mac = e.mac, .peer_netns = e.netns},
                  {.alias = mark(n, e), .up = true, .no_link_local = true});
       host.commit(b);
       outer = host.find_link(e.link);

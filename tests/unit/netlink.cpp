@@ -59,7 +59,7 @@ TEST_CASE("a batch makes a bridge and a veth across namespaces") {
   CHECK(br->up);
 
   netlink_batch veth;
-  veth.add_link("outer", veth_link{"eth0", "02:42:0a:59:00:05", there.get()},
+  veth.add_link("outer", veth_link{.peer = "eth0", .peer_mac = "02:42:0a:59:00:05", .peer_netns = there.get()},
                 {.alias = "kit:test:2", .master = br->index, .up = true, .no_link_local = true});
   host.commit(veth);
   auto outer = host.find_link("outer");

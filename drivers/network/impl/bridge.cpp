@@ -283,7 +283,7 @@ attachment bridge::attach(const network& n, const endpoint& e) {
     if (outer) {
       b.set_link(e.link, {.master = on.index, .up = true});
     } else {
-      b.add_link(e.link, veth_link{e.interface_name, detail::mac_of(e, addresses), e.netns},
+      b.add_link(e.link, veth_link{e.interface_name, detail::mac_of(e, addresses), p.mtu, e.netns},
                  {.alias = mark, .mtu = p.mtu, .master = on.index, .up = true, .no_link_local = true});
     }
     host.commit(b);

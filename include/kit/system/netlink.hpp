@@ -59,6 +59,7 @@ struct bridge_link {
 struct veth_link {
   std::string peer;  ///< name of the other end
   std::string peer_mac = {};
+  std::uint32_t peer_mtu = 0;
   int peer_netns = -1;  ///< made there at once; -1: beside this end
 };
 struct macvlan_link {

@@ -175,6 +175,7 @@ struct kind_writer {
     put(m, IFLA_IFNAME, v.peer);
     link_settings s;
     s.mac = v.peer_mac;
+    s.mtu = v.peer_mtu;
     s.netns = v.peer_netns;
     put_settings(m, s);
   }

@@ -14,7 +14,7 @@
 namespace kit::testing::detail {
 namespace {
 
-constexpr unsigned most_kills = 40;  // points of a call at which it is killed, spread evenly over all there are
+constexpr unsigned most_kills = 24;  // points of a call at which it is killed, spread evenly over all there are
 
 /// A lab, a driver in it, a network to be created, and endpoints as they are asked for.
 class fixture {
