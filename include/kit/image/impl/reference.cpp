@@ -118,13 +118,18 @@ reference reference::parse(std::string_view text) {
 }
 
 std::string reference::text() const {
+  // Left out is what parse() puts back: it takes the first of several parts for a host if it looks like one.
   std::string_view shown = name;
-  const auto drop = [&](std::string_view prefix) {
-    if (shown.substr(0, prefix.size()) != prefix) return false;
-    shown.remove_prefix(prefix.size());
-    return true;
+  const auto drop = [&](std::string_view prefix, auto may) {
+    if (shown.substr(0, prefix.size()) != prefix) return;
+    const std::string_view rest = shown.substr(prefix.size());
+    if (may(rest)) shown = rest;
   };
-  if (drop("docker.io/") && shown.find('/') == official.size() - 1) drop(official);
+  drop("docker.io/", [](std::string_view rest) {
+    const auto slash = rest.find('/');
+    return slash == std::string_view::npos || !looks_like_host(rest.substr(0, slash));
+  });
+  drop(official, [](std::string_view rest) { return rest.find('/') == std::string_view::npos; });
   std::string written(shown);
   if (!tag.empty()) written += ':' + tag;
   if (!digest.empty()) written += '@' + digest;

@@ -44,7 +44,7 @@ class blob_stream {
     archive_entry* entry = nullptr;
     if (::archive_read_open(raw_.get(), this, nullptr, read_blob, nullptr) != ARCHIVE_OK ||
         ::archive_read_next_header(raw_.get(), &entry) != ARCHIVE_OK)
-      refuse("it is empty or damaged");
+      refuse(why(raw_.get()));
     plain_ = ::archive_filter_count(raw_.get()) == 1;
   }
 
