@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
+#include <chrono>
 #include <string>
 
 #include "kit/storage/types.hpp"
@@ -10,7 +11,8 @@ namespace kit::drivers::detail {
 /// removed, so that a crash at any instruction leaves a state that the next call understands.
 ///
 ///     DIRECTORY/           0700
-///       layers/ID/         a whole layer; ID/state names its parents, ID/frozen marks it frozen
+///       layers/ID/         a whole layer; the symlink ID/state tells its nearest parent and its options,
+///                          ID/frozen marks it frozen
 ///       new/ID/            being made: renamed into layers/ when whole; what is found here is partial
 ///       trash/RANDOM/      renamed here by remove, then deleted
 ///
@@ -24,8 +26,10 @@ class layer_store {
   [[nodiscard]] std::string path(const layer_id& id) const;
 
   /// storage/concept.hpp, 1: `fill` makes what the driver keeps in the directory it is given. If it throws,
-  /// the layer is absent.
-  void create(const layer& l, function_ref<void(const std::string& directory)> fill);
+  /// the layer is absent. `options` are kept, in the driver's own words: at most 900 bytes, no spaces at the ends.
+  void create(const layer& l, const std::string& options, function_ref<void(const std::string& directory)> fill);
+  /// What create was given. Throws not_found unless the layer is whole.
+  [[nodiscard]] std::string options_of(const layer_id& id) const;
   /// Answers the layer's path if it may be shown in this way; throws not_found or invalid (2).
   [[nodiscard]] std::string require(const layer& l, access how) const;
   /// Throws not_found unless the layer is whole.
@@ -33,26 +37,26 @@ class layer_store {
   [[nodiscard]] bool frozen(const layer_id& id) const;
   /// syncfs(2), then the mark, so that a frozen layer is on disk; answers whether it was not frozen before.
   bool freeze(const layer_id& id);
-  /// Into the trash in one step; deletes for a twentieth of a second and leaves the rest to layers().
+  /// Into the trash in one step; then deletes from the trash for a hundredth of a second:
+  /// what is left goes with the next remove, or with layers().
   void remove(const layer_id& id);
   /// Deletes the trash, then tells every layer.
   void layers(layer_sink out);
 
  private:
-  enum class condition { absent, torn, whole };
-  [[nodiscard]] condition condition_of(const layer_id& id, std::string* state = nullptr) const;
+  /// Empty: there is no such layer.
+  [[nodiscard]] std::string state(const layer_id& id) const;
+  [[nodiscard]] bool stands_over(const layer& l) const;
   void require_frozen_parents(const layer& l) const;
   void make_own_directories();
   void discard(const std::string& path);
-  void empty_trash();
+  void empty_trash(std::chrono::steady_clock::time_point until);
 
   std::string directory_;
 };
 
-/// Throws invalid, naming the first of `options`: for drivers whose layers have none.
-void refuse_options(std::string_view driver, std::span<const option> options);
-/// The same for drivers that are configured by nothing.
-void refuse_configuration(std::string_view driver, std::span<const option> options);
+/// Throws invalid, naming it, for an option that is not in `known`, or a boolean that is neither true nor false.
+void check_options(std::string_view driver, std::span<const option> options, std::span<const option_schema> known);
 
 /// What probe looks at: the running kernel, and the file system that holds, or would hold, a directory.
 std::string kernel_release();

@@ -20,15 +20,12 @@
 namespace kit::drivers::detail {
 namespace {
 
-constexpr std::string_view last_line = "end\n";
-constexpr std::chrono::milliseconds patience{50};
+constexpr std::chrono::milliseconds patience{10};
+constexpr std::string_view no_parent = "none";
 
-std::string state_of(const layer& l) {
-  std::string text = "kit-layer 1\n";
-  for (const layer_id& p : l.parents) text.append("parent ").append(p.text()).append("\n");
-  text += last_line;
-  return text;
-}
+std::string_view nearest_parent(const layer& l) { return l.parents.empty() ? no_parent : l.parents.front().text(); }
+/// A state is "<nearest parent> <options>".
+std::string parent_in(const std::string& state) { return state.substr(0, state.find(' ')); }
 
 bool exists(const std::string& path) {
   if (::access(path.c_str(), F_OK) == 0) return true;
@@ -50,7 +47,7 @@ std::vector<std::string> names_in(const std::string& path) {
 }
 
 /// Deletes an entry of the trash, unless somebody else does already. Answers whether nothing is left to do.
-bool delete_for(const std::string& path, std::chrono::steady_clock::time_point until) {
+bool delete_until(const std::string& path, std::chrono::steady_clock::time_point until) {
   const int fd = ::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   if (fd < 0) {
     if (errno == ENOENT) return true;
@@ -65,27 +62,37 @@ bool delete_for(const std::string& path, std::chrono::steady_clock::time_point u
 
 std::string layer_store::path(const layer_id& id) const { return directory_ + "/layers/" + id.str(); }
 
-layer_store::condition layer_store::condition_of(const layer_id& id, std::string* state) const {
-  const std::string file = path(id) + "/state";
-  std::string text;
-  try {
-    text = read_file(file);
-  } catch (const error& e) {
-    if (e.code() != errc::not_found) throw;
-    return exists(path(id)) ? condition::torn : condition::absent;
+// A symlink, not a file: it is made in one step, it reaches the disk with the directory it stands in, so that a power
+// cut leaves no half of it, and deleting it does not wait for data on its way to the disk.
+std::string layer_store::state(const layer_id& id) const {
+  const std::string link = path(id) + "/state";
+  std::string text(1024, '\0');
+  const ssize_t size = ::readlink(link.c_str(), text.data(), text.size());
+  if (size < 0 && errno != ENOENT) fail_errno(errno, "read {}", link);
+  text.resize(size < 0 ? 0 : static_cast<std::size_t>(size));
+  return text;
+}
+
+std::string layer_store::options_of(const layer_id& id) const {
+  const std::string text = state(id);
+  if (text.empty()) fail(errc::not_found, "layer {}: not in {}", id.brief(), directory_);
+  return text.substr(text.find(' ') + 1);
+}
+
+/// Each layer tells its nearest parent; together they tell the chain.
+bool layer_store::stands_over(const layer& l) const {
+  std::string below = parent_in(state(l.id));
+  for (const layer_id& p : l.parents) {
+    if (below != p.text()) return false;
+    below = parent_in(state(p));
   }
-  // The file is not synced when the layer is made, which would cost more than the layer: a power cut may leave it short,
-  // and then the layer counts as never made.
-  if (text.size() < last_line.size() || text.compare(text.size() - last_line.size(), last_line.size(), last_line) != 0)
-    return condition::torn;
-  if (state != nullptr) *state = std::move(text);
-  return condition::whole;
+  return below == no_parent;
 }
 
 bool layer_store::frozen(const layer_id& id) const { return exists(path(id) + "/frozen"); }
 
 std::string layer_store::require(const layer_id& id) const {
-  if (condition_of(id) != condition::whole) fail(errc::not_found, "layer {}: not in {}", id.brief(), directory_);
+  if (state(id).empty()) fail(errc::not_found, "layer {}: not in {}", id.brief(), directory_);
   return path(id);
 }
 
@@ -102,7 +109,7 @@ std::string layer_store::require(const layer& l, access how) const {
 void layer_store::require_frozen_parents(const layer& l) const {
   for (const layer_id& p : l.parents) {
     if (frozen(p)) continue;
-    if (condition_of(p) != condition::whole)
+    if (state(p).empty())
       fail(errc::not_found, "create layer {}: its parent {} is not in {}", l.id.brief(), p.brief(), directory_);
     fail(errc::invalid, "create layer {}: its parent {} is still writable; freeze it first", l.id.brief(), p.brief());
   }
@@ -116,15 +123,12 @@ void layer_store::make_own_directories() {
   for (const char* name : {"/layers", "/new", "/trash"}) make_directories(directory_ + name, 0700);
 }
 
-void layer_store::create(const layer& l, function_ref<void(const std::string&)> fill) {
-  const std::string wanted = state_of(l);
-  std::string found;
-  switch (condition_of(l.id, &found)) {
-    case condition::whole:
-      if (found != wanted) fail(errc::conflict, "create layer {}: it exists over other parents", l.id.brief());
-      return;
-    case condition::torn: discard(path(l.id)); break;
-    case condition::absent: break;
+void layer_store::create(const layer& l, const std::string& options, function_ref<void(const std::string&)> fill) {
+  const std::string wanted = fmt::format("{} {}", nearest_parent(l), options);
+  if (const std::string found = state(l.id); !found.empty()) {
+    if (!stands_over(l)) fail(errc::conflict, "create layer {}: it exists over other parents", l.id.brief());
+    if (found != wanted) fail(errc::conflict, "create layer {}: it exists with other options", l.id.brief());
+    return;
   }
   require_frozen_parents(l);
 
@@ -138,7 +142,8 @@ void layer_store::create(const layer& l, function_ref<void(const std::string&)> 
       fail_errno(errno, "create layer {}: make {}", l.id.brief(), making);
   }
   try {
-    write_all(open_file(making + "/state", O_WRONLY | O_CREAT | O_EXCL, 0600).get(), wanted, making + "/state");
+    if (::symlink(wanted.c_str(), (making + "/state").c_str()) != 0)
+      fail_errno(errno, "create layer {}: make its state", l.id.brief());
     fill(making);
     if (::rename(making.c_str(), path(l.id).c_str()) != 0) fail_errno(errno, "create layer {}: rename", l.id.brief());
   } catch (...) {
@@ -168,7 +173,7 @@ void layer_store::discard(const std::string& path) {
     if (errno == ENOENT && !exists(path)) return;
     fail_errno(errno, "move {} to the trash", path);
   }
-  delete_for(grave, std::chrono::steady_clock::now() + patience);
+  empty_trash(std::chrono::steady_clock::now() + patience);
 }
 
 void layer_store::remove(const layer_id& id) {
@@ -176,10 +181,10 @@ void layer_store::remove(const layer_id& id) {
   discard(directory_ + "/new/" + id.str());
 }
 
-void layer_store::empty_trash() {
+void layer_store::empty_trash(std::chrono::steady_clock::time_point until) {
   for (const std::string& name : names_in(directory_ + "/trash")) {
     try {
-      delete_for(directory_ + "/trash/" + name, std::chrono::steady_clock::time_point::max());
+      if (!delete_until(directory_ + "/trash/" + name, until)) return;
     } catch (const error& e) {
       if (e.code() == errc::cancelled) throw;
       this_call().log(log_level::warning, e.what());
@@ -188,7 +193,7 @@ void layer_store::empty_trash() {
 }
 
 void layer_store::layers(layer_sink out) {
-  empty_trash();
+  empty_trash(std::chrono::steady_clock::time_point::max());
   // In this order a layer that becomes whole meanwhile is seen at least once.
   std::vector<std::string> partial = names_in(directory_ + "/new");
   const std::vector<std::string> present = names_in(directory_ + "/layers");
@@ -196,15 +201,10 @@ void layer_store::layers(layer_sink out) {
   for (const std::string& name : present) {
     if (!layer_id::valid(name)) continue;
     const auto id = layer_id::from(name);
-    if (frozen(id)) {
+    if (frozen(id))
       found.push_back({id, layer_state::state::frozen});
-      continue;
-    }
-    switch (condition_of(id)) {
-      case condition::whole: found.push_back({id, layer_state::state::writable}); break;
-      case condition::torn: found.push_back({id, layer_state::state::partial}); break;
-      case condition::absent: break;
-    }
+    else if (exists(path(id)))
+      found.push_back({id, layer_state::state::writable});
   }
   for (const std::string& name : partial)
     if (layer_id::valid(name) && std::find(present.begin(), present.end(), name) == present.end())
@@ -212,14 +212,18 @@ void layer_store::layers(layer_sink out) {
   for (const layer_state& s : found) out(s);
 }
 
-void refuse_options(std::string_view driver, std::span<const option> options) {
-  if (!options.empty())
-    fail(errc::invalid, "{}: no option \"{}\" for a layer; it has none", driver, options.front().key);
-}
-
-void refuse_configuration(std::string_view driver, std::span<const option> options) {
-  if (!options.empty())
-    fail(errc::invalid, "{}: no option \"{}\" for this driver; it has none", driver, options.front().key);
+void check_options(std::string_view driver, std::span<const option> options, std::span<const option_schema> known) {
+  for (const option& o : options) {
+    const auto schema =
+        std::find_if(known.begin(), known.end(), [&](const option_schema& s) { return s.key == o.key; });
+    if (schema == known.end()) {
+      std::string names;
+      for (const option_schema& s : known) names += (names.empty() ? "" : ", ") + s.key;
+      fail(errc::invalid, "{}: no option \"{}\"; it knows {}", driver, o.key, names.empty() ? "none" : names);
+    }
+    if (schema->kind == option_schema::type::boolean && o.value != "true" && o.value != "false")
+      fail(errc::invalid, "{}: option {}={}: it is either true or false", driver, o.key, o.value);
+  }
 }
 
 std::string kernel_release() {

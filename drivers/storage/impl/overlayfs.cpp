@@ -20,6 +20,8 @@ namespace {
 
 constexpr std::size_t most_parents = 499;  // OVL_MAX_STACK is 500, and the layer itself is one of them when read
 
+constexpr std::string_view volatile_key = "volatile";
+
 std::string diff_of(const std::string& layer) { return layer + "/diff"; }
 std::string work_of(const std::string& layer) { return layer + "/work"; }
 
@@ -61,6 +63,10 @@ mount overlay(std::vector<std::string> lowers, const std::string& layer) {
   m.options.push_back({"xino", std::string("off")});
   return m;
 }
+
+/// The kernel refuses to mount a volatile layer twice, because it cannot know whether there was a power cut between.
+/// Losing its contents then is what the option says.
+void forget_last_mount(const std::string& layer) { remove_tree(work_of(layer) + "/work/incompat"); }
 
 /// A directory that is gone at the end of the scope.
 class temporary_directory {
@@ -132,8 +138,14 @@ void try_on(const std::string& at, probe_report& report) {
 
 }  // namespace
 
-overlayfs::overlayfs(const driver_config& config) : store_(config.directory) {
-  detail::refuse_configuration(name(), config.options);
+overlayfs::overlayfs(const driver_config& config)
+    : store_(config.directory), volatile_layers_(option_or(config.options, volatile_key, "false") == "true") {
+  detail::check_options(name(), config.options, options());
+}
+
+std::vector<option_schema> overlayfs::options() {
+  return {{std::string(volatile_key), option_schema::type::boolean, "false",
+           "never sync a writable layer: faster, and its contents are lost in a power cut"}};
 }
 
 probe_report overlayfs::probe() const {
@@ -166,10 +178,11 @@ probe_report overlayfs::probe() const {
   return report;
 }
 
-void overlayfs::create(const layer& l, std::span<const option> options) {
-  detail::refuse_options(name(), options);
+void overlayfs::create(const layer& l, std::span<const option> wanted) {
+  detail::check_options(name(), wanted, options());
   refuse_long_chain(l);
-  store_.create(l, [&](const std::string& directory) {
+  const bool unsynced = option_or(wanted, volatile_key, volatile_layers_ ? "true" : "false") == "true";
+  store_.create(l, std::string(unsynced ? volatile_key : ""), [&](const std::string& directory) {
     make_directory(work_of(directory), 0700);
     make_directory(diff_of(directory), 0755);
     // The kernel takes a merged root's mode, owner and xattrs from the upper directory alone.
@@ -187,7 +200,13 @@ std::vector<mount> overlayfs::mounts(const layer& l, access how) {
   lowers.reserve(l.parents.size() + 1);
   if (how != access::read_write) lowers.push_back(diff_of(layer));
   for (const layer_id& p : l.parents) lowers.push_back(diff_of(store_.path(p)));
-  return {overlay(std::move(lowers), how == access::read_write ? layer : std::string())};
+  if (how != access::read_write) return {overlay(std::move(lowers), {})};
+  mount m = overlay(std::move(lowers), layer);
+  if (store_.options_of(l.id) == volatile_key) {
+    m.options.push_back({std::string(volatile_key), mount_option::flag{}});
+    forget_last_mount(layer);
+  }
+  return {std::move(m)};
 }
 
 void overlayfs::freeze(const layer_id& id) {

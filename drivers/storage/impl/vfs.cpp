@@ -19,7 +19,7 @@ unique_fd open_directory(const std::string& path) { return open_file(path, O_RDO
 }  // namespace
 
 vfs::vfs(const driver_config& config) : store_(config.directory) {
-  detail::refuse_configuration(name(), config.options);
+  detail::check_options(name(), config.options, options());
 }
 
 probe_report vfs::probe() const {
@@ -43,9 +43,9 @@ probe_report vfs::probe() const {
   return report;
 }
 
-void vfs::create(const layer& l, std::span<const option> options) {
-  detail::refuse_options(name(), options);
-  store_.create(l, [&](const std::string& directory) {
+void vfs::create(const layer& l, std::span<const option> wanted) {
+  detail::check_options(name(), wanted, options());
+  store_.create(l, {}, [&](const std::string& directory) {
     const std::string root = tree_of(directory);
     if (::mkdir(root.c_str(), 0755) != 0) fail_errno(errno, "create layer {}: make {}", l.id.brief(), root);
     const unique_fd to = open_directory(root);
@@ -53,6 +53,8 @@ void vfs::create(const layer& l, std::span<const option> options) {
       if (::fchmod(to.get(), 0755) != 0) fail_errno(errno, "create layer {}: set the mode of {}", l.id.brief(), root);
     } else {
       copy_tree(open_directory(tree_of(store_.path(l.parents.front()))).get(), to.get());
+      // Or a power cut would leave a layer that counts as whole with its parent's files empty.
+      if (::syncfs(to.get()) != 0) fail_errno(errno, "create layer {}: sync {}", l.id.brief(), root);
     }
   });
 }
