@@ -58,7 +58,9 @@ struct mount {
 /// process mounts in a private namespace and hands the clone out: same answer, slower.
 ///
 /// `userns` is -1, or a user namespace by whose mapping every path option and bind source is
-/// idmapped (mount_setattr(2), MOUNT_ATTR_IDMAP). Needs CAP_SYS_ADMIN in the initial namespaces.
+/// idmapped (mount_setattr(2), MOUNT_ATTR_IDMAP). Path options beside each other in one directory (upperdir and
+/// workdir) come under one clone of that directory, which must belong to root: the file system is then made as the
+/// mapping's root, so that it can write there, and what it writes has unmapped owners on disk. Needs CAP_SYS_ADMIN in the initial namespaces.
 /// Throws: invalid for a malformed list; otherwise what the kernel answered with its own message
 /// (read from the fs context), naming file system and option.
 unique_fd make_detached(std::span<const mount> list, int userns = -1);
