@@ -9,6 +9,7 @@
 #include "drivers/storage/overlayfs.hpp"
 #include "drivers/storage/vfs.hpp"
 #include "faulty_storage.hpp"
+#include "kit/plugin/loader.hpp"
 #include "kit/storage/any_storage.hpp"
 #include "reference_storage.hpp"
 #include "show.hpp"
@@ -35,14 +36,20 @@ constexpr auto direct = [](const driver_config& c) { return D(c); };
 /// Through the C table that a plugin would export.
 template <class D>
 constexpr auto erased = [](const driver_config& c) { return any_storage(std::make_unique<D>(c)); };
+/// From the plugin's file, found in $KIT_PLUGIN_PATH.
+auto plugged(std::string_view name) {
+  return [name](const driver_config& c) { return open_storage(name, c); };
+}
 
 // One line per form of a driver.
 TEST_CASE("reference") { conforms(direct<reference_storage>); }
 TEST_CASE("reference, erased") { conforms(erased<reference_storage>); }
 TEST_CASE("vfs") { conforms(direct<drivers::vfs>); }
 TEST_CASE("vfs, erased") { conforms(erased<drivers::vfs>); }
+TEST_CASE("vfs, as a plugin") { conforms(plugged("vfs")); }
 TEST_CASE("overlayfs") { conforms(direct<drivers::overlayfs>); }
 TEST_CASE("overlayfs, erased") { conforms(erased<drivers::overlayfs>); }
+TEST_CASE("overlayfs, as a plugin") { conforms(plugged("overlayfs")); }
 TEST_CASE("the faulty driver without a fault") {
   conforms([](const driver_config& c) { return faulty_storage(c, storage_fault::none); });
 }

@@ -16,7 +16,6 @@
 namespace kit::testing::detail {
 namespace {
 
-constexpr auto nothing = [](int) {};
 constexpr std::int64_t long_ago = 1'234'567'890'123'456'789;  // 2009, with nanoseconds
 
 /// `low` written and frozen, `high` written over it: then the writer's view, the live view, the frozen view, the view
