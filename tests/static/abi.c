@@ -1,0 +1,155 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * abi.h is valid C11, and its layout on 64-bit machines is what released plugins were built with. */
+#include "kit/abi.h"
+
+#define AT(type, member, offset) _Static_assert(offsetof(type, member) == (offset), #type "." #member)
+#define SIZE(type, bytes) _Static_assert(sizeof(type) == (bytes), #type)
+
+/* Frozen. */
+SIZE(kit_text, 16);
+SIZE(kit_option, 32);
+SIZE(kit_id, 64);
+SIZE(kit_id_state, 72);
+SIZE(kit_sink, 16);
+AT(kit_id_state, state, 64);
+
+/* Growing: members of ABI 1.0 stay where they are; what is added comes after. */
+AT(kit_call, to, 8);
+AT(kit_call, fail, 16);
+AT(kit_call, cancelled, 24);
+AT(kit_call, progress, 32);
+AT(kit_call, log, 40);
+AT(kit_call, deadline_ns, 48);
+
+AT(kit_layer, id, 8);
+AT(kit_layer, parents, 72);
+AT(kit_layer, parent_count, 80);
+AT(kit_mount_option, key, 8);
+AT(kit_mount_option, kind, 24);
+AT(kit_mount_option, result, 28);
+AT(kit_mount_option, value, 32);
+AT(kit_mount_option, values, 48);
+AT(kit_mount_option, value_count, 56);
+AT(kit_mount, fstype, 8);
+AT(kit_mount, source, 24);
+AT(kit_mount, target, 40);
+AT(kit_mount, attributes, 56);
+AT(kit_mount, action, 64);
+AT(kit_mount, options, 72);
+AT(kit_mount, option_count, 80);
+AT(kit_usage, bytes, 8);
+AT(kit_usage, inodes, 16);
+AT(kit_change, kind, 8);
+AT(kit_change, path, 16);
+AT(kit_storage, create, 8);
+AT(kit_storage, mounts, 16);
+AT(kit_storage, freeze, 24);
+AT(kit_storage, remove, 32);
+AT(kit_storage, usage, 40);
+AT(kit_storage, layers, 48);
+AT(kit_storage, ability, 56);
+_Static_assert(KIT_STORAGE_BASE_SIZE == 64, "base of kit_storage");
+AT(kit_reports_changes, changes, 8);
+AT(kit_limits_size, limit, 8);
+AT(kit_activates, activate, 8);
+AT(kit_activates, release, 16);
+AT(kit_settles, settle, 8);
+
+AT(kit_subnet, prefix, 8);
+AT(kit_subnet, gateway, 24);
+AT(kit_network, id, 8);
+AT(kit_network, name, 72);
+AT(kit_network, link, 88);
+AT(kit_network, owner, 104);
+AT(kit_network, subnets, 120);
+AT(kit_network, options, 136);
+AT(kit_network, option_count, 144);
+AT(kit_endpoint, id, 8);
+AT(kit_endpoint, owner, 72);
+AT(kit_endpoint, netns, 88);
+AT(kit_endpoint, interface_name, 96);
+AT(kit_endpoint, link, 112);
+AT(kit_endpoint, mac, 128);
+AT(kit_endpoint, addresses, 144);
+AT(kit_endpoint, options, 160);
+AT(kit_endpoint, option_count, 168);
+AT(kit_interface, mtu, 40);
+AT(kit_interface, inside, 44);
+AT(kit_ip, interface_index, 40);
+AT(kit_route, gateway, 24);
+AT(kit_attachment, interfaces, 8);
+AT(kit_attachment, ips, 24);
+AT(kit_attachment, routes, 40);
+AT(kit_attachment, nameservers, 56);
+AT(kit_attachment, search, 72);
+AT(kit_attachment, driver_data, 88);
+AT(kit_network_traits, network_namespace, 8);
+AT(kit_network_traits, publishes_ports, 16);
+AT(kit_network_driver, traits, 8);
+AT(kit_network_driver, create, 16);
+AT(kit_network_driver, remove, 24);
+AT(kit_network_driver, attach, 32);
+AT(kit_network_driver, detach, 40);
+AT(kit_network_driver, check, 48);
+AT(kit_network_driver, collect, 56);
+AT(kit_network_driver, status, 64);
+AT(kit_network_driver, ability, 72);
+_Static_assert(KIT_NETWORK_BASE_SIZE == 80, "base of kit_network_driver");
+
+AT(kit_container, id, 8);
+AT(kit_container, bundle, 72);
+AT(kit_container, state_dir, 88);
+AT(kit_container, owner, 104);
+AT(kit_container, pid, 120);
+AT(kit_container, start_time, 128);
+AT(kit_stdio, in, 8);
+AT(kit_stdio, console_socket, 20);
+AT(kit_started, pid, 8);
+AT(kit_started, start_time, 16);
+AT(kit_started, init_pidfd, 24);
+AT(kit_started, waiter_pidfd, 28);
+AT(kit_started, netns, 32);
+AT(kit_started, waiter_pid, 36);
+AT(kit_stats, cpu_ns, 8);
+AT(kit_stats, oom_kills, 88);
+AT(kit_isolation_traits, needs_rootfs_path, 8);
+AT(kit_isolation, traits, 8);
+AT(kit_isolation, create, 16);
+AT(kit_isolation, start, 24);
+AT(kit_isolation, signal, 32);
+AT(kit_isolation, remove, 40);
+AT(kit_isolation, exec, 48);
+AT(kit_isolation, pause, 56);
+AT(kit_isolation, resume, 64);
+AT(kit_isolation, update, 72);
+AT(kit_isolation, stats, 80);
+AT(kit_isolation, ability, 88);
+_Static_assert(KIT_ISOLATION_BASE_SIZE == 96, "base of kit_isolation");
+
+AT(kit_probe, usable, 8);
+AT(kit_probe, reason, 16);
+AT(kit_probe, remedy, 32);
+AT(kit_probe, facts, 48);
+AT(kit_option_schema, key, 8);
+AT(kit_option_schema, default_value, 24);
+AT(kit_option_schema, help, 40);
+AT(kit_option_schema, type, 56);
+AT(kit_config, directory, 8);
+AT(kit_config, run_dir, 24);
+AT(kit_config, libexec, 40);
+AT(kit_config, root_tag, 56);
+AT(kit_config, options, 72);
+AT(kit_plugin, magic, 0);
+AT(kit_plugin, major, 8);
+AT(kit_plugin, minor, 12);
+AT(kit_plugin, size, 16);
+AT(kit_plugin, family, 24);
+AT(kit_plugin, name, 32);
+AT(kit_plugin, version, 40);
+AT(kit_plugin, licence, 48);
+AT(kit_plugin, compiler, 56);
+AT(kit_plugin, open, 64);
+AT(kit_plugin, close, 72);
+AT(kit_plugin, probe, 80);
+AT(kit_plugin, schema, 88);
+AT(kit_plugin, table, 96);
