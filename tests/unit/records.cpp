@@ -181,7 +181,7 @@ TEST_CASE("a transaction happens as a whole or not at all") {
 TEST_CASE("a process killed within a transaction leaves nothing of it, and no lock") {
   scratch root;
   records(root.path()).insert(some_container("before"));
-  auto [from, to] = make_pipe();
+  std::pair<unique_fd, unique_fd> pipe = make_pipe();
   const pid_t child = ::fork();
   REQUIRE(child >= 0);
   if (child == 0) {
@@ -194,13 +194,13 @@ TEST_CASE("a process killed within a transaction leaves nothing of it, and no lo
         c.spec.assign(10'000, 'x');
         r.insert(c);
       }
-      write_all(to.get(), "x", "pipe");
+      write_all(pipe.second.get(), "x", "pipe");
       for (;;) ::pause();
     });
   }
-  to.reset();
+  pipe.second.reset();
   char ready = 0;
-  REQUIRE(::read(from.get(), &ready, 1) == 1);
+  REQUIRE(::read(pipe.first.get(), &ready, 1) == 1);
   ::kill(child, SIGKILL);
   REQUIRE(::waitpid(child, nullptr, 0) == child);
   records r(root.path());
