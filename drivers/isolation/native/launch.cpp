@@ -369,7 +369,7 @@ class container_launch {
 
   /// After a failure: nothing is left.
   void undo() noexcept {
-    child_ = child_guard();
+    { const child_guard ended = std::move(child_); }
     try {
       if (group_) group_->kill();
       if (group_) group_->remove();
