@@ -7,7 +7,9 @@
 
 #include "drivers/network/bridge.hpp"
 #include "drivers/network/host.hpp"
+#include "drivers/network/macvlan.hpp"
 #include "drivers/network/none.hpp"
+#include "kit/system/namespace.hpp"
 #include "tests/conformance/faulty_network.hpp"
 
 using namespace kit;
@@ -77,6 +79,25 @@ TEST_CASE("the reference network driver conforms") { conforms<reference_network>
 TEST_CASE("bridge conforms") { conforms<drivers::bridge>(); }
 TEST_CASE("none conforms") { conforms<drivers::none>(); }
 TEST_CASE("host conforms") { conforms<drivers::host>(); }
+
+TEST_CASE("macvlan conforms") {
+  // One end of a veth is the wire's plug on the host; the other, in a namespace of its own, is the wire's router.
+  std::vector<unique_fd> routers;
+  check_network(
+      [&](const driver_config& config) {
+        netlink host, router(routers.emplace_back(make_network_namespace()).get());
+        netlink_batch b, r;
+        b.add_link("plug", veth_link{.peer = "wire", .peer_netns = routers.back().get()}, {.up = true});
+        host.commit(b);
+        const auto wire = router.find_link("wire")->index;
+        for (const subnet& s : {ipv4_subnet, ipv6_subnet})
+          r.add_address(wire, {ip_address::parse(s.gateway), ip_prefix::parse(s.prefix).length});
+        r.set_link("wire", {.up = true});
+        router.commit(r);
+        return drivers::macvlan(config);
+      },
+      [](const outcome& o) { report(o); }, {}, {{"parent", "plug"}});
+}
 
 TEST_CASE("every seeded fault is caught by the check that names it") {
   for (const seeded& s : faults) {

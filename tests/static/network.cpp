@@ -4,6 +4,7 @@
 
 #include "drivers/network/bridge.hpp"
 #include "drivers/network/host.hpp"
+#include "drivers/network/macvlan.hpp"
 #include "drivers/network/none.hpp"
 #include "kit/network/concept.hpp"
 
@@ -29,6 +30,7 @@ static_assert(!configurable_driver<least>, "it has no options and cannot be made
 
 static_assert(network_driver<drivers::bridge> && configurable_driver<drivers::bridge>);
 static_assert(network_driver<drivers::host> && configurable_driver<drivers::host>);
+static_assert(network_driver<drivers::macvlan> && configurable_driver<drivers::macvlan>);
 static_assert(network_driver<drivers::none> && configurable_driver<drivers::none>);
 
 static_assert(!network_driver<int>);

@@ -84,6 +84,13 @@ class netlink_batch {
   void set_link(const std::string& name, const link_settings& settings);
   /// The link must be down.
   void rename_link(std::uint32_t index, const std::string& name);
+  /// To another namespace, under another name.
+  void move_link(std::uint32_t index, int netns, const std::string& name);
+  /// This namespace knows `netns` by a number from now on (netlink::numbers), for as long as that lives. Known already:
+  /// success.
+  void number_namespace(int netns);
+  /// Removes link `index` of the namespace known here as `number`. Absent: success.
+  void remove_link_there(std::uint32_t index, std::int32_t number);
   /// Waits for the kernel's grace period: some 20 ms for a veth. Absent: success.
   void remove_link(const std::string& name);
   void remove_link(std::uint32_t index);
@@ -114,6 +121,9 @@ class netlink {
   [[nodiscard]] std::optional<net_link> find_link(const std::string& name);
   [[nodiscard]] std::optional<net_link> find_link(std::uint32_t index);
   [[nodiscard]] std::vector<net_link> links();
+  /// The numbers by which this namespace knows others, and what links those hold (network_namespaces(7), RTM_GETNSID).
+  [[nodiscard]] std::vector<std::int32_t> numbers();
+  [[nodiscard]] std::vector<net_link> links_there(std::int32_t number);
   [[nodiscard]] std::vector<ip_prefix> addresses(std::uint32_t link);
   /// Of the main table, IPv4 and IPv6.
   [[nodiscard]] std::vector<net_route> routes();

@@ -4,6 +4,7 @@
 #include <linux/if_addr.h>
 #include <linux/if_bridge.h>
 #include <linux/if_link.h>
+#include <linux/net_namespace.h>
 #include <linux/rtnetlink.h>
 #include <linux/veth.h>
 #include <net/if.h>
@@ -250,6 +251,32 @@ void netlink_batch::rename_link(std::uint32_t index, const std::string& name) {
   put(m, IFLA_IFNAME, name);
 }
 
+void netlink_batch::move_link(std::uint32_t index, int netns, const std::string& name) {
+  nl_msg* m = queue(fmt::format("move link number {} away as {}", index, name), RTM_SETLINK, 0).bytes.get();
+  ifinfomsg info{};
+  info.ifi_index = static_cast<int>(index);
+  append(m, info);
+  put(m, IFLA_NET_NS_FD, static_cast<std::uint32_t>(netns));
+  put(m, IFLA_IFNAME, name);
+}
+
+void netlink_batch::number_namespace(int netns) {
+  auto& c = queue("number a network namespace", RTM_NEWNSID, 0);
+  c.accepted = {EEXIST};
+  append(c.bytes.get(), rtgenmsg{});
+  put(c.bytes.get(), NETNSA_FD, static_cast<std::uint32_t>(netns));
+  put(c.bytes.get(), NETNSA_NSID, ~0U);  // any that is free
+}
+
+void netlink_batch::remove_link_there(std::uint32_t index, std::int32_t number) {
+  auto& c = queue(fmt::format("remove link number {} of namespace {}", index, number), RTM_DELLINK, 0);
+  c.accepted = {ENODEV, EINVAL};  // EINVAL: the namespace has gone
+  ifinfomsg info{};
+  info.ifi_index = static_cast<int>(index);
+  append(c.bytes.get(), info);
+  put(c.bytes.get(), IFLA_TARGET_NETNSID, static_cast<std::uint32_t>(number));
+}
+
 void netlink_batch::remove_link(const std::string& name) {
   auto& c = queue(fmt::format("remove the link {}", name), RTM_DELLINK, 0);
   c.accepted = {ENODEV};
@@ -415,6 +442,26 @@ std::optional<net_link> netlink::find_link(std::uint32_t index) {
 std::vector<net_link> netlink::links() {
   std::vector<net_link> all;
   request(dump_of(RTM_GETLINK, ifinfomsg{}).get(), "list the links", [&](nlmsghdr* h) { all.push_back(link_of(h)); });
+  return all;
+}
+
+std::vector<std::int32_t> netlink::numbers() {
+  std::vector<std::int32_t> all;
+  request(dump_of(RTM_GETNSID, rtgenmsg{}).get(), "list the namespaces known", [&](nlmsghdr* h) {
+    if (nlattr* number = ::nlmsg_find_attr(h, sizeof(rtgenmsg), NETNSA_NSID)) all.push_back(::nla_get_s32(number));
+  });
+  return all;
+}
+
+std::vector<net_link> netlink::links_there(std::int32_t number) {
+  std::vector<net_link> all;
+  message m = dump_of(RTM_GETLINK, ifinfomsg{});
+  put(m.get(), IFLA_TARGET_NETNSID, static_cast<std::uint32_t>(number));
+  try {
+    request(m.get(), "list the links of another namespace", [&](nlmsghdr* h) { all.push_back(link_of(h)); });
+  } catch (const error& e) {
+    if (e.sys_errno() != EINVAL) throw;  // it has gone
+  }
   return all;
 }
 
