@@ -13,7 +13,7 @@ namespace kit::drivers {
 class macvlan {
  public:
   explicit macvlan(const driver_config&) {}
-  static std::string_view name() { return "macvlan"; }
+  static constexpr std::string_view name() { return "macvlan"; }
   /// parent, mode (bridge, private, vepa, passthru), mtu: options of a network.
   static std::vector<option_schema> options();
   static network_traits traits() { return {}; }
