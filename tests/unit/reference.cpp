@@ -25,6 +25,7 @@ TEST_CASE("references as people write them, their full names, and the form that 
       {"user/app", "docker.io/user/app", "latest", "", "user/app:latest"},
       {"library/a/b", "docker.io/library/a/b", "latest", "", "library/a/b:latest"},
       {"docker.io/localhost/a", "docker.io/localhost/a", "latest", "", "docker.io/localhost/a:latest"},
+      {"Docker.IO/debian", "docker.io/library/debian", "latest", "", "debian:latest"},
       {"localhost", "docker.io/library/localhost", "latest", "", "localhost:latest"},
       {"localhost/app", "localhost/app", "latest", "", "localhost/app:latest"},
       {"localhost:5000/app:v1", "localhost:5000/app", "v1", "", "localhost:5000/app:v1"},

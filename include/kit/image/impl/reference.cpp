@@ -58,10 +58,16 @@ bool valid_host(std::string_view host) {
          valid_host_name(host.substr(0, colon));
 }
 
-/// Docker's rule for telling "localhost/x" and "a.b/x" from "user/x".
+/// What tells "localhost/x" and "a.b/x" from "user/x".
 bool looks_like_host(std::string_view part) {
-  return part == "localhost" || part.find_first_of(".:[") != std::string_view::npos ||
-         std::any_of(part.begin(), part.end(), [](char c) { return c >= 'A' && c <= 'Z'; });
+  return part == "localhost" || part.find_first_of(".:[") != std::string_view::npos;
+}
+
+std::string lower(std::string_view text) {
+  std::string all(text);
+  for (char& c : all)
+    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
+  return all;
 }
 
 bool valid_tag(std::string_view tag) {
@@ -90,10 +96,10 @@ reference reference::parse(std::string_view text) {
   }
   if (r.tag.empty() && r.digest.empty()) r.tag = "latest";
 
-  std::string_view host = default_host;
+  std::string host(default_host);
   std::string_view path = rest;
   if (const auto slash = rest.find('/'); slash != std::string_view::npos && looks_like_host(rest.substr(0, slash))) {
-    host = rest.substr(0, slash);
+    host = lower(rest.substr(0, slash));
     path = rest.substr(slash + 1);
     if (!valid_host(host)) refuse(text, "the part before the first slash is no host name");
   }
@@ -107,10 +113,7 @@ reference reference::parse(std::string_view text) {
     if (slash == std::string_view::npos) break;
     parts.remove_prefix(slash + 1);
   }
-  r.name = host;
-  std::transform(r.name.begin(), r.name.end(), r.name.begin(),
-                 [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; });
-  r.name += '/';
+  r.name = host + '/';
   if (host == default_host && path.find('/') == std::string_view::npos) r.name += official;
   r.name += path;
   if (r.name.size() > 255) refuse(text, "the name is longer than 255 bytes");

@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "kit/image/archive.hpp"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+
+#include <cstdlib>
+#include <memory>
+
+#include "kit/system/error.hpp"
+#include "scratch.hpp"
+
+namespace {
+
+/// Makes each header's checksum right, so that the fuzzer gets past it.
+void repair(std::string& tar) {
+  for (std::size_t at = 0; at + 512 <= tar.size(); at += 512) {
+    if (tar.compare(at + 257, 5, "ustar") != 0) continue;
+    unsigned sum = 8 * ' ';
+    for (std::size_t i = 0; i < 512; ++i)
+      if (i < 148 || i >= 156) sum += static_cast<unsigned char>(tar[at + i]);
+    tar.replace(at + 148, 8, fmt::format("{:06o}", sum) + '\0' + ' ');
+  }
+}
+
+int entries_of(const std::string& path) {
+  const std::unique_ptr<DIR, int (*)(DIR*)> stream(::opendir(path.c_str()), ::closedir);
+  int count = 0;
+  while (stream != nullptr && ::readdir(stream.get()) != nullptr) ++count;
+  return count;
+}
+
+}  // namespace
+
+/// Whatever the bytes are: no crash, only errors of the kinds that the contract names, and nothing outside the root.
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* bytes, std::size_t size) {
+  static const kit::testing::scratch directory;
+  static const bool prepared = [] {
+    kit::make_directories(directory / "outside");
+    kit::replace_file(directory / "outside/victim", "whole");
+    return true;
+  }();
+  (void)prepared;
+  std::string tar(reinterpret_cast<const char*>(bytes), size);
+  repair(tar);
+  const kit::unique_fd blob(::memfd_create("blob", MFD_CLOEXEC));
+  kit::write_all(blob.get(), tar, "blob");
+  ::lseek(blob.get(), 0, SEEK_SET);
+  kit::make_directories(directory / "root");
+  try {
+    const kit::unique_fd root = kit::open_file(directory / "root", O_RDONLY | O_DIRECTORY);
+    kit::unpack_limits limits;
+    limits.entries = 64;
+    limits.bytes = 1 << 20;
+    limits.ratio = 10;
+    kit::unpack_archive(blob.get(), root.get(), limits);
+  } catch (const kit::error&) {}
+  if (kit::read_file(directory / "outside/victim") != "whole" || entries_of(directory / "outside") != 3 ||
+      entries_of(directory.path()) != 4)
+    std::abort();
+  kit::remove_tree(directory / "root");
+  return 0;
+}
