@@ -227,6 +227,37 @@ TEST_CASE("a user namespace maps root to nobody of the host") {
   CHECK(b.status == 0);
 }
 
+TEST_CASE("a root made of mounts is idmapped for the user namespace, and exec joins it") {
+  if (!runs_here()) return;
+  native_box b;
+  b.config["root"]["path"] = "/nowhere";
+  b.config["linux"]["namespaces"].push_back({{"type", "user"}});
+  b.config["linux"]["uidMappings"] = {{{"containerID", 0}, {"hostID", 200000}, {"size", 65536}}};
+  b.config["linux"]["gidMappings"] = b.config["linux"]["uidMappings"];
+  b.command("stat -c %u /bin/busybox; touch /tmp/mine; exec sleep 30");
+  const kit::mount root = kit::mount::bind(b.rootfs(), false);
+  const std::string before = kit::read_file("/proc/self/mountinfo");
+  b.create({&root, 1});
+  b.driver.start(b.box);
+  char word[3] = {};
+  REQUIRE(::read(b.output.get(), word, 2) == 2);
+  CHECK(word == std::string("0\n"));
+  auto [read_end, write_end] = kit::make_pipe();
+  kit::stdio io;
+  io.out = io.err = write_end.get();
+  const kit::started s = b.driver.exec(
+      b.box, R"({"args": ["sh", "-c", "id -u; cat /proc/self/oom_score_adj; stat -c %u /tmp/mine"], "cwd": "/",
+                 "env": ["PATH=/bin"], "oomScoreAdj": 300})",
+      io);
+  write_end.reset();
+  CHECK(kit::read_all(read_end.get(), "output") == "0\n300\n0\n");
+  CHECK(kit::reap(s.waiter.get()) == 0);
+  struct stat st {};
+  REQUIRE(::stat((b.rootfs() + "/tmp/mine").c_str(), &st) == 0);
+  CHECK(st.st_uid == 0);
+  CHECK(kit::read_file("/proc/self/mountinfo") == before);
+}
+
 TEST_CASE("what fails says what and why, and leaves nothing") {
   if (!runs_here()) return;
   struct row {

@@ -135,6 +135,14 @@ int set_attributes(int tree, std::uint64_t set, std::uint64_t clear, bool below)
   return ::mount_setattr(tree, "", AT_EMPTY_PATH | (below ? AT_RECURSIVE : 0), &attributes, sizeof attributes);
 }
 
+/// The user that the user namespace calls root: any other loses its capabilities at the next execve(2).
+void become_root_of_namespace() noexcept {
+  need(::setresgid(0, 0, 0), step::become_root);
+  need(::setgroups(0, nullptr), step::become_root);
+  need(::setresuid(0, 0, 0), step::become_root);
+  ::prctl(PR_SET_PDEATHSIG, SIGKILL);  // a change of user clears it
+}
+
 // ---- the steps of create ---------------------------------------------------------------------------------------
 
 class creator {
@@ -168,11 +176,7 @@ class creator {
 
   /// After the stage was reached: the way there may be closed to the user that root is outside.
   void become_root_in_child() noexcept {
-    if ((config_.new_namespaces() & CLONE_NEWUSER) == 0) return;
-    need(::setresgid(0, 0, 0), step::become_root);
-    need(::setgroups(0, nullptr), step::become_root);
-    need(::setresuid(0, 0, 0), step::become_root);
-    ::prctl(PR_SET_PDEATHSIG, SIGKILL);  // a change of user clears it
+    if ((config_.new_namespaces() & CLONE_NEWUSER) != 0) become_root_of_namespace();
   }
 
   void make_mounts_in_child() noexcept {
@@ -367,7 +371,7 @@ class creator {
           return true;
         });
       else
-        need(set_attributes(tree, attributes, 0, false), step::make_mount, item);
+        need(set_attributes(tree, attributes, what.here.clear, false), step::make_mount, item);
       int place = base;
       if (several) {
         need(::mkdirat(base, view.name.c_str(), 0755), step::make_mount, item);
@@ -380,7 +384,7 @@ class creator {
       if (!view.tree) ::close(tree);
     }
     if (several) {
-      need(set_attributes(base, attributes, 0, false), step::make_mount, item);
+      need(set_attributes(base, attributes, what.here.clear, false), step::make_mount, item);
       ::close(base);
     }
   }
@@ -462,6 +466,14 @@ void begin_in_child(const child_base& plan) noexcept {
   ::umask(0);
 }
 
+/// While the host's /proc is in view: the container's may be anything by now.
+void set_oom_score_in_child(const char* score) noexcept {
+  if (score[0] == '\0') return;
+  const int fd = need(::open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC), step::set_oom_score);
+  need(static_cast<int>(::write(fd, score, std::strlen(score))), step::set_oom_score);
+  ::close(fd);
+}
+
 /// The terminal's slave, with the master sent to whoever asked; -1: none is wanted.
 int open_terminal_in_child(const child_base& plan) noexcept {
   if (!plan.terminal) return -1;
@@ -515,8 +527,10 @@ void run_create_child(create_child& plan) noexcept {
 
 void run_exec_child(exec_child& plan) noexcept {
   begin_in_child(plan);
+  set_oom_score_in_child(plan.oom_score);
   need_zero(plan.group->enter(plan.cloned_into_group), step::enter_cgroup);
   need(::setns(plan.target, plan.namespaces), step::join_namespace);
+  if ((plan.namespaces & CLONE_NEWUSER) != 0) become_root_of_namespace();
   const int terminal = open_terminal_in_child(plan);
   take_stdio_in_child(plan, terminal);
   become_init_in_child(plan);

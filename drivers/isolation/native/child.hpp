@@ -60,7 +60,8 @@ struct create_child : child_base {
 };
 
 struct exec_child : child_base {
-  int target = -1;  ///< pidfd of the container's init
+  int target = -1;             ///< pidfd of the container's init
+  const char* oom_score = "";  ///< for oom_score_adj, if any
   int namespaces = 0;
 };
 

@@ -17,6 +17,7 @@ enum class launch_step : std::uint32_t {
   ready = 0,  ///< not a failure: waits for start
   // by the child, in the driver's own code
   join_namespace,  ///< item: index in linux.namespaces
+  set_oom_score,
   enter_cgroup,
   make_cgroup_namespace,
   keep_mounts_private,

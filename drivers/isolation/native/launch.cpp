@@ -38,6 +38,7 @@ std::string step_words(const launch_report& r, const bundle_config* config) {
     case launch_step::ready: return "wait";
     case launch_step::join_namespace:
       return "join namespace " + item(c.namespaces, [](const bundle_namespace& n) { return n.path; });
+    case launch_step::set_oom_score: return "set oom_score_adj";
     case launch_step::enter_cgroup: return "enter the control group";
     case launch_step::make_cgroup_namespace: return "make the cgroup namespace";
     case launch_step::keep_mounts_private: return "keep mounts private";
@@ -157,6 +158,7 @@ void check_process(const bundle_process& p, const std::string& where) {
 
 std::optional<seccomp_filter> filter_of(const driver_config& driver, const bundle_config& config) {
   if (!config.seccomp) return {};
+  if (driver.run_dir.empty()) return compile_seccomp(*config.seccomp);
   return cached_seccomp(*config.seccomp, driver.run_dir + "/seccomp");
 }
 
@@ -565,6 +567,8 @@ started launch_process(const driver_config& driver, const container& c, std::str
   child.init = init.get();
   child.init_args = args;
   child.target = target.get();
+  const std::string score = process.oom_score_adj ? std::to_string(*process.oom_score_adj) : "";
+  child.oom_score = score.c_str();
   bool other_pids = false;
   for (const namespace_kind kind : {namespace_kind::user, namespace_kind::mnt, namespace_kind::uts, namespace_kind::ipc,
                                     namespace_kind::net, namespace_kind::cgroup, namespace_kind::pid}) {
@@ -584,8 +588,6 @@ started launch_process(const driver_config& driver, const container& c, std::str
     guard = child_guard(std::move(made));
   }
   there.reset();
-  if (process.oom_score_adj)
-    write_file(fmt::format("/proc/{}/oom_score_adj", guard.pid()), std::to_string(*process.oom_score_adj));
   // Silence means that the program runs: execve(2) closed the other end.
   if (const auto report = next_report(here.get()))
     throw_report(*report, fmt::format("exec in container {}", c.id.brief()));
