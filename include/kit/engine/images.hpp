@@ -25,12 +25,17 @@ struct image {
 /// Throws not_found ("no such image: X").
 image find_image(engine&, std::string_view reference_or_digest);
 /// The image's layers in `storage`, nearest first; empty if not all are unpacked there.
-std::vector<layer_id> unpacked_chain(engine&, const manifest_record&, const image_config&, const std::string& storage);
+std::vector<layer_id> unpacked_chain(engine&, const manifest_record&, const std::string& storage);
 /// Unpacks what is missing by calling kit-image, and answers the chain.
 std::vector<layer_id> ensure_unpacked(engine&, const image&, const std::string& storage);
 /// Removes a name; the last name takes the image, its unpacked layers and blobs that nobody else uses. Throws
 /// conflict if a container uses the last name and `force` is not given (untags then). Answers what was "Untagged"/"Deleted".
 std::vector<option> remove_image(engine&, std::string_view reference_or_digest, bool force);
+/// Removes unpacked layers and blobs that nothing recorded needs, and answers the bytes of the blobs. Does nothing while an
+/// import, an unpacking or a commit is going on: what they make is not recorded yet.
+std::uint64_t collect_unused(engine&);
+/// Regenerates the image layout's index.json from the records.
+void write_image_index(engine&);
 void tag_image(engine&, std::string_view source, std::string_view reference);
 /// The difference between a container's layer and its image: `kit diff`.
 std::vector<change> diff(engine&, const container_id&);

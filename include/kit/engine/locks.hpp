@@ -10,4 +10,9 @@ namespace kit {
 file_lock lock_container(engine&, const container_id&);
 file_lock try_lock_container(engine&, const container_id&);
 
+/// Held, shared, by whoever unpacks, imports or commits: their blobs and layers are not recorded until the end. Whoever
+/// removes what nothing records takes it exclusively, or leaves it for another time.
+file_lock lock_images(engine&);
+file_lock try_lock_images(engine&);
+
 }  // namespace kit

@@ -106,8 +106,9 @@ struct manifest_record {
   std::string config_digest;
   std::string config;  ///< the image configuration, JSON
   struct layer {
-    std::string digest;   ///< of the blob
-    std::string diff_id;  ///< of the uncompressed archive
+    std::string digest;    ///< of the blob
+    std::string diff_id;   ///< of the uncompressed archive
+    std::string chain_id;  ///< of it and all below (image specification, "Layer ChainID")
     std::string media_type;
     std::uint64_t size = 0;  ///< of the blob, bytes
   };

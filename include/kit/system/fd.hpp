@@ -71,6 +71,7 @@ std::pair<unique_fd, unique_fd> make_pipe();
 class file_lock {
  public:
   enum class mode { shared, exclusive };
+  file_lock() = default;  ///< holds nothing
   /// Waits for the lock. Throws, naming `path`.
   static file_lock wait(const std::string& path, mode m = mode::exclusive);
   /// Takes it if it is free, else answers an empty lock.

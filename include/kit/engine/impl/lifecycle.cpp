@@ -90,19 +90,6 @@ std::optional<exit_report> wait_exit_report(engine& e, const container_record& r
   }
 }
 
-/// Takes away what a run leaves in the kernel, with whatever the records still know of it.
-void clear_run(engine& e, const container_record& r) {
-  records& records = e.records();
-  any_isolation& isolation = e.isolation(r.isolation);
-  retry_busy([&] { isolation.remove(e.as_container(r)); });
-  for (const endpoint_record& p : records.endpoints(r.id)) {
-    const network_record n = records.network(p.network.text());
-    e.network(n.driver).detach(as_network(e, n), as_endpoint(e, p, -1), attachment_from_json(p.attachment));
-    records.release_endpoint(p.id);
-  }
-  remove_tree(e.container_run_dir(r.id));
-}
-
 /// Inserts the record under `name`, or under one that is drawn until it is free.
 void insert_named(engine& e, container_record& r, const std::string& name) {
   for (unsigned attempt = 0;; ++attempt) {
@@ -166,6 +153,23 @@ file_lock lock_container(engine& e, const container_id& id) {
 }
 file_lock try_lock_container(engine& e, const container_id& id) {
   return take_lock(e, id, [](const std::string& path) { return file_lock::try_now(path); });
+}
+
+void clear_run(engine& e, const container_record& r) {
+  records& records = e.records();
+  any_isolation& isolation = e.isolation(r.isolation);
+  retry_busy([&] { isolation.remove(e.as_container(r)); });
+  for (const endpoint_record& p : records.endpoints(r.id)) {
+    const network_record n = records.network(p.network.text());
+    e.network(n.driver).detach(as_network(e, n), as_endpoint(e, p, -1), attachment_from_json(p.attachment));
+    records.release_endpoint(p.id);
+  }
+  remove_tree(e.container_run_dir(r.id));
+}
+
+file_lock lock_images(engine& e) { return file_lock::wait(e.config().root + "/images.lock", file_lock::mode::shared); }
+file_lock try_lock_images(engine& e) {
+  return file_lock::try_now(e.config().root + "/images.lock", file_lock::mode::exclusive);
 }
 
 container_record create(engine& e, const container_spec& wanted) {

@@ -300,6 +300,7 @@ void records::insert(const manifest_record& m) {
   for (const auto& l : m.layers) {
     layers.push_back(l.digest);
     layers.push_back(l.diff_id);
+    layers.push_back(l.chain_id);
     layers.push_back(l.media_type);
     layers.push_back(std::to_string(l.size));
   }
@@ -318,8 +319,8 @@ std::optional<manifest_record> records::manifest(std::string_view digest) {
   m.config_digest = q.text(0);
   m.config = q.text(1);
   const std::vector<std::string> layers = split(q.text(2));
-  for (std::size_t i = 0; i + 3 < layers.size(); i += 4)
-    m.layers.push_back({layers[i], layers[i + 1], layers[i + 2], std::stoull(layers[i + 3])});
+  for (std::size_t i = 0; i + 4 < layers.size(); i += 5)
+    m.layers.push_back({layers[i], layers[i + 1], layers[i + 2], layers[i + 3], std::stoull(layers[i + 4])});
   m.size = static_cast<std::uint64_t>(q.number(3));
   m.created_ns = q.number(4);
   return m;

@@ -1,0 +1,204 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "kit/engine/images.hpp"
+
+#include <fcntl.h>
+#include <spawn.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <set>
+
+#include "kit/engine/changes.hpp"
+#include "kit/engine/clock.hpp"
+#include "kit/engine/locks.hpp"
+#include "kit/image/reference.hpp"
+#include "kit/image/store.hpp"
+#include "kit/system/error.hpp"
+
+extern char** environ;
+
+namespace kit {
+namespace {
+
+/// References are kept in one spelling; an id or a digest is looked up as it is.
+std::string lookup_key(std::string_view text) {
+  if (text.starts_with("sha256:")) return std::string(text);
+  try {
+    return reference::parse(text).text();
+  } catch (const error&) {
+    return std::string(text);
+  }
+}
+
+std::optional<image_record> find_record(engine& e, std::string_view text) {
+  if (auto found = e.records().find_image(lookup_key(text)); found) return found;
+  return e.records().find_image(text);
+}
+
+void add_event(engine& e, std::string action, std::string actor) {
+  e.records().add({now_ns(), "image", std::move(action), std::move(actor), {}});
+}
+
+}  // namespace
+
+image find_image(engine& e, std::string_view text) {
+  const auto record = find_record(e, text);
+  if (!record) {
+    if (!basic_id<struct any>::valid(text)) (void)reference::parse(text);  // says what is malformed, if it is
+    fail(errc::not_found, "no such image: {}; import one (kit image import), or see kit images", text);
+  }
+  auto manifest = e.records().manifest(record->digest);
+  if (!manifest) fail(errc::not_found, "image {}: its manifest {} is not in the records", text, record->digest);
+  image_config config = parse_image_config(manifest->config);
+  return {*record, std::move(*manifest), std::move(config)};
+}
+
+std::vector<layer_id> unpacked_chain(engine& e, const manifest_record& m, const std::string& storage) {
+  std::vector<layer_id> chain;
+  for (const auto& l : m.layers) {
+    const auto id = e.records().unpacked(storage, l.chain_id);
+    if (!id) return {};
+    chain.insert(chain.begin(), *id);
+  }
+  return chain;
+}
+
+std::vector<layer_id> ensure_unpacked(engine& e, const image& i, const std::string& storage) {
+  auto chain = unpacked_chain(e, i.manifest, storage);
+  if (chain.size() == i.manifest.layers.size()) return chain;
+  const engine_config& c = e.config();
+  std::vector<std::string> args = {
+      c.libexec + "/kit-image", "--root", c.root, "--run-dir", c.run_dir, "internal", "unpack",
+      i.manifest.digest,        storage};
+  std::vector<char*> argv;
+  for (std::string& a : args) argv.push_back(a.data());
+  argv.push_back(nullptr);
+  pid_t pid = 0;
+  if (const int x = ::posix_spawn(&pid, argv[0], nullptr, nullptr, argv.data(), environ); x != 0)
+    fail_errno(x, "execute {}", args[0]);
+  int status = 0;
+  while (::waitpid(pid, &status, 0) < 0)
+    if (errno != EINTR) fail_errno(errno, "wait for {}", args[0]);
+  chain = unpacked_chain(e, i.manifest, storage);
+  if (status != 0 || chain.size() != i.manifest.layers.size())
+    fail(errc::io, "unpack image {} in {}: see the message above",
+         i.record.reference.empty() ? i.manifest.digest : i.record.reference, storage);
+  return chain;
+}
+
+void tag_image(engine& e, std::string_view source, std::string_view text) {
+  const image from = find_image(e, source);
+  const reference to = reference::parse(text);
+  if (!to.digest.empty()) fail(errc::invalid, "tag {}: a name with a digest cannot be given", text);
+  e.records().transaction([&] {
+    e.records().tag(to.text(), from.manifest.digest);
+    add_event(e, "tag", to.text());
+  });
+}
+
+std::vector<option> remove_image(engine& e, std::string_view text, bool force) {
+  const auto found = find_record(e, text);
+  if (!found) fail(errc::not_found, "no such image: {}", text);
+  std::vector<option> done;
+  records& records = e.records();
+  const std::string digest = found->digest;
+  const auto all = records.images();
+  std::vector<std::string> names;
+  for (const image_record& i : all)
+    if (i.digest == digest && !i.reference.empty()) names.push_back(i.reference);
+  const std::string key = lookup_key(text);
+  const bool by_name = std::find(names.begin(), names.end(), key) != names.end();
+  if (!by_name && names.size() > 1 && !force)
+    fail(errc::conflict, "cannot remove image {}: it has {} names; remove them one by one, or use --force", text,
+         names.size());
+  const auto users = records.containers_using_image(digest);
+  const bool last = !by_name || names.size() == 1;
+  if (last && !users.empty() && !(force && by_name))
+    fail(errc::conflict, "cannot remove image {}: container {} uses it; remove that first", text,
+         users.front().brief());
+
+  for (const std::string& name : names)
+    if (!by_name || name == key) {
+      records.untag(name);
+      done.push_back({"Untagged", name});
+    }
+  if (!last || !users.empty()) return done;
+  records.remove_manifest(digest);
+  done.push_back({"Deleted", digest});
+  add_event(e, "delete", digest);
+  collect_unused(e);
+  return done;
+}
+
+namespace {
+
+/// Removes unpacked layers that no image and no container stands on.
+void collect_layers(engine& e) {
+  records& records = e.records();
+  std::set<std::string> wanted;
+  for (const image_record& i : records.images())
+    if (const auto m = records.manifest(i.digest); m)
+      for (const auto& l : m->layers) wanted.insert(l.chain_id);
+  std::set<layer_id> in_use;
+  for (const container_record& c : records.containers()) in_use.insert(c.chain.begin(), c.chain.end());
+  for (const unpacked_record& u : records.unpacked_layers()) {
+    if (wanted.contains(u.chain_id) || in_use.contains(u.layer)) continue;
+    // The row first: a layer without one is found by reconcile, a row without its layer would break a start.
+    records.remove_unpacked(u.driver, u.chain_id);
+    e.storage(u.driver).remove(u.layer);
+  }
+}
+
+/// Removes blobs that no manifest names; answers the bytes freed.
+std::uint64_t collect_blobs(engine& e) {
+  records& records = e.records();
+  std::set<std::string> wanted;
+  for (const image_record& i : records.images())
+    if (const auto m = records.manifest(i.digest); m) {
+      wanted.insert({m->digest, m->config_digest});
+      for (const auto& l : m->layers) wanted.insert(l.digest);
+    }
+  image_store store(e.images_dir());
+  std::uint64_t freed = 0;
+  for (const std::string& blob : store.blobs())
+    if (!wanted.contains(blob)) {
+      struct stat st {};
+      if (::stat(store.blob_path(blob).c_str(), &st) == 0) freed += static_cast<std::uint64_t>(st.st_blocks) * 512;
+      store.remove_blob(blob);
+    }
+  return freed;
+}
+
+}  // namespace
+
+std::uint64_t collect_unused(engine& e) {
+  const auto alone = try_lock_images(e);
+  if (!alone) return 0;
+  collect_layers(e);
+  const std::uint64_t freed = collect_blobs(e);
+  write_image_index(e);
+  return freed;
+}
+
+void write_image_index(engine& e) {
+  std::vector<std::pair<descriptor, std::string>> entries;
+  for (const image_record& i : e.records().images()) {
+    const std::string blob = image_store(e.images_dir()).blob_path(i.digest);
+    struct stat st {};
+    if (::stat(blob.c_str(), &st) != 0) continue;
+    entries.push_back(
+        {{std::string(media_type_manifest), i.digest, static_cast<std::uint64_t>(st.st_size)}, i.reference});
+  }
+  image_store(e.images_dir()).write_index(entries);
+}
+
+std::vector<change> diff(engine& e, const container_id& id) {
+  const container_record r = e.records().container(id.text());
+  std::vector<change> list;
+  changes(e.storage(r.storage), layer{layer_id::from(id.text()), r.chain}, [&](const change& c) { list.push_back(c); });
+  return list;
+}
+
+}  // namespace kit

@@ -1,0 +1,346 @@
+// SPDX-License-Identifier: Apache-2.0
+// The part of images.hpp that handles archives: linked into kit-image, never into kit.
+#include <fcntl.h>
+#include <sys/utsname.h>
+
+#include <nlohmann/json.hpp>
+#include <thread>
+
+#include "kit/engine/changes.hpp"
+#include "kit/engine/clock.hpp"
+#include "kit/engine/images.hpp"
+#include "kit/engine/lifecycle.hpp"
+#include "kit/engine/locks.hpp"
+#include "kit/engine/open_layer.hpp"
+#include "kit/image/archive.hpp"
+#include "kit/image/reference.hpp"
+#include "kit/image/store.hpp"
+#include "kit/system/error.hpp"
+
+namespace kit {
+namespace {
+
+/// GOARCH's word for this machine, as image configurations have it.
+std::string architecture() {
+  utsname name{};
+  ::uname(&name);
+  const std::string_view machine = name.machine;
+  if (machine == "x86_64") return "amd64";
+  if (machine == "aarch64") return "arm64";
+  return std::string(machine);
+}
+
+/// A layer under an id of its own that goes again unless it is published.
+class attempt {
+ public:
+  attempt(any_storage& storage, const std::vector<layer_id>& parents)
+      : storage_(storage), parents_(parents), id_(random_id<layer_id>()) {
+    storage_.create(view(), {});
+  }
+  ~attempt() {
+    if (!published_) try {
+        storage_.remove(id_);
+      } catch (const std::exception& e) {
+        this_call().log(log_level::warning, e.what());
+      }
+  }
+  attempt(const attempt&) = delete;
+  attempt& operator=(const attempt&) = delete;
+  [[nodiscard]] layer view() const { return {id_, parents_}; }
+  /// Freezes it and offers it to the records; answers the layer that is the chain's from now on: this, or that of who
+  /// was quicker.
+  layer_id publish(engine& e, const std::string& driver, const std::string& chain_id) {
+    storage_.freeze(id_);
+    const layer_id winner = e.records().publish_unpacked({driver, chain_id, id_});
+    published_ = winner == id_;
+    return winner;
+  }
+
+ private:
+  any_storage& storage_;
+  const std::vector<layer_id>& parents_;
+  layer_id id_;
+  bool published_ = false;
+};
+
+/// Writes what is packed into a blob file as it comes.
+template <class Pack>
+std::pair<descriptor, packed> pack_to_blob(image_store& store, Pack pack) {
+  unique_fd read_end, write_end;
+  std::tie(read_end, write_end) = make_pipe();
+  packed result;
+  std::exception_ptr failure;
+  std::thread packer([&, to = write_end.get()] {
+    try {
+      result = pack(to);
+    } catch (...) {
+      failure = std::current_exception();
+    }
+    write_end.reset();
+  });
+  descriptor blob;
+  std::exception_ptr store_failure;
+  try {
+    blob = store.put_blob(read_end.get(), media_type_layer);
+  } catch (...) {
+    store_failure = std::current_exception();
+    read_end.reset();  // the packer's next write fails
+  }
+  packer.join();
+  // A store that failed is why the packer could not write on.
+  if (store_failure) std::rethrow_exception(store_failure);
+  if (failure) {
+    store.remove_blob(blob.digest);
+    std::rethrow_exception(failure);
+  }
+  return {blob, result};
+}
+
+/// OCI's word for how a blob is compressed, by its first bytes (RFC 1952, RFC 8878).
+std::string_view media_type_of(const image_store& store, const std::string& digest) {
+  unsigned char head[4] = {};
+  const unique_fd fd = store.open_blob(digest);
+  const ssize_t n = ::pread(fd.get(), head, sizeof head, 0);
+  if (n >= 2 && head[0] == 0x1f && head[1] == 0x8b) return media_type_layer_gzip;
+  if (n == 4 && head[0] == 0x28 && head[1] == 0xb5 && head[2] == 0x2f && head[3] == 0xfd) return media_type_layer_zstd;
+  return media_type_layer;
+}
+
+/// Records the image: configuration and manifest as blobs, then one transaction for the rows.
+std::string publish_image(engine& e, image_store& store, const image_config& config,
+                          std::vector<manifest_record::layer> layers, const std::string& name) {
+  const std::string config_text = to_json(config);
+  image_manifest manifest;
+  manifest.config = store.put_blob(config_text, media_type_config);
+  std::uint64_t size = manifest.config.size;
+  for (const auto& l : layers) {
+    manifest.layers.push_back({l.media_type, l.digest, l.size});
+    size += l.size;
+  }
+  const std::string manifest_text = to_json(manifest);
+  const descriptor d = store.put_blob(manifest_text, media_type_manifest);
+  manifest_record row{d.digest, manifest.config.digest, config_text, std::move(layers), size + d.size, now_ns()};
+  records& records = e.records();
+  records.durable(true);
+  records.transaction([&] {
+    records.insert(row);
+    if (!name.empty()) records.tag(name, d.digest);
+  });
+  write_image_index(e);
+  return d.digest;
+}
+
+std::vector<std::string> words_of(std::string_view text, std::string_view line) {
+  if (text.starts_with('[')) {
+    const auto j = nlohmann::json::parse(text, nullptr, false);
+    if (!j.is_array()) fail(errc::invalid, "invalid change '{}': malformed JSON list", line);
+    try {
+      return j.get<std::vector<std::string>>();
+    } catch (const nlohmann::json::exception&) {
+      fail(errc::invalid, "invalid change '{}': the list must hold strings", line);
+    }
+  }
+  return {"/bin/sh", "-c", std::string(text)};
+}
+
+/// NAME=VALUE pairs, or "NAME rest of line".
+std::vector<option> pairs_of(std::string_view text, std::string_view line) {
+  std::vector<option> list;
+  if (text.find('=') == std::string_view::npos) {
+    const auto space = text.find(' ');
+    if (space == std::string_view::npos) fail(errc::invalid, "invalid change '{}': write it as NAME=VALUE", line);
+    return {{std::string(text.substr(0, space)), std::string(text.substr(space + 1))}};
+  }
+  while (!text.empty()) {
+    const auto equals = text.find('=');
+    if (equals == std::string_view::npos || equals == 0)
+      fail(errc::invalid, "invalid change '{}': write it as NAME=VALUE", line);
+    option o{std::string(text.substr(0, equals)), ""};
+    text.remove_prefix(equals + 1);
+    char quote = 0;
+    while (!text.empty() && (quote != 0 || text.front() != ' ')) {
+      const char c = text.front();
+      text.remove_prefix(1);
+      if (quote == 0 && (c == '"' || c == '\''))
+        quote = c;
+      else if (c == quote)
+        quote = 0;
+      else
+        o.value += c;
+    }
+    while (text.starts_with(' ')) text.remove_prefix(1);
+    list.push_back(std::move(o));
+  }
+  return list;
+}
+
+std::vector<std::string> split_words(std::string_view text) {
+  std::vector<std::string> words;
+  for (std::size_t at = 0; at < text.size();) {
+    const auto end = std::min(text.find(' ', at), text.size());
+    if (end > at) words.emplace_back(text.substr(at, end - at));
+    at = end + 1;
+  }
+  return words;
+}
+
+/// Pauses a running container for the length of a scope.
+class paused_while {
+ public:
+  paused_while(engine& e, const container_record& r, bool wanted)
+      : e_(e), r_(r), on_(wanted && r.state == container_state::running) {
+    if (on_) e_.isolation(r_.isolation).pause(e_.as_container(r_));
+  }
+  ~paused_while() {
+    if (on_) try {
+        e_.isolation(r_.isolation).resume(e_.as_container(r_));
+      } catch (const std::exception& x) {
+        this_call().log(log_level::warning, x.what());
+      }
+  }
+  paused_while(const paused_while&) = delete;
+  paused_while& operator=(const paused_while&) = delete;
+
+ private:
+  engine& e_;
+  const container_record& r_;
+  bool on_;
+};
+
+}  // namespace
+
+std::vector<layer_id> unpack_image(engine& e, const image& i, const std::string& storage) {
+  const auto lock = lock_images(e);
+  any_storage& driver = e.storage(storage);
+  image_store store(e.images_dir());
+  std::vector<layer_id> chain;
+  for (const auto& l : i.manifest.layers) {
+    auto id = e.records().unpacked(storage, l.chain_id);
+    if (!id) {
+      attempt a(driver, chain);
+      const unique_fd blob = store.open_blob(l.digest);
+      const unpacked done = unpack_archive(blob.get(), open_layer(driver, a.view(), access::read_write).get());
+      if (done.diff_id != l.diff_id)
+        fail(errc::invalid, "unpack layer {} of {}: its contents have the digest {}, the image says {}", l.digest,
+             i.record.reference, done.diff_id, l.diff_id);
+      id = a.publish(e, storage, l.chain_id);
+    }
+    chain.insert(chain.begin(), *id);
+  }
+  return chain;
+}
+
+std::string import_image(engine& e, int from, std::string_view name, const std::vector<std::string>& changes,
+                         std::string_view message) {
+  const std::string reference_text = name.empty() ? "" : reference::parse(name).text();
+  image_config config;
+  config.architecture = architecture();
+  config.os = "linux";
+  for (const std::string& line : changes) apply_change(config, line);
+
+  file_lock lock = lock_images(e);
+  image_store store(e.images_dir());
+  const descriptor blob = store.put_blob(from, media_type_layer);
+  const std::string storage = e.config().storage;
+  any_storage& driver = e.storage(storage);
+  try {
+    const std::vector<layer_id> no_parents;
+    attempt a(driver, no_parents);
+    const unpacked done =
+        unpack_archive(store.open_blob(blob.digest).get(), open_layer(driver, a.view(), access::read_write).get());
+    if (done.entries == 0) fail(errc::invalid, "import: the archive is empty");
+    config.created = rfc3339(now_ns());
+    config.diff_ids = {done.diff_id};
+    config.history = {{config.created, "", "", std::string(message.empty() ? "imported from -" : message), false}};
+    const std::string media_type(media_type_of(store, blob.digest));
+    const std::string digest = publish_image(
+        e, store, config, {{blob.digest, done.diff_id, done.diff_id, media_type, blob.size}}, reference_text);
+    a.publish(e, storage, done.diff_id);
+    e.records().add({now_ns(), "image", "import", digest, {{"name", reference_text}}});
+    return digest;
+  } catch (...) {
+    lock = file_lock();
+    collect_unused(e);
+    throw;
+  }
+}
+
+std::string commit(engine& e, const container_id& id, const commit_options& options) {
+  const std::string reference_text = options.reference.empty() ? "" : reference::parse(options.reference).text();
+  const container_record r = current(e, e.records().container(id.text()));
+  if (r.state == container_state::removing) fail(errc::conflict, "commit {}: it is being removed", r.name);
+  const image base = find_image(e, r.image_digest);
+  image_config config = base.config;
+  for (const std::string& line : options.changes) apply_change(config, line);
+
+  const auto images = lock_images(e);
+  any_storage& driver = e.storage(r.storage);
+  image_store store(e.images_dir());
+  const layer l{layer_id::from(id.text()), r.chain};
+  descriptor blob;
+  packed contents;
+  {
+    const auto lock = lock_container(e, id);
+    const paused_while still(e, r, options.pause);
+    std::vector<change> list;
+    changes(driver, l, [&](const change& c) { list.push_back(c); });
+    const unique_fd root = open_layer(driver, l, access::live);
+    std::tie(blob, contents) = pack_to_blob(store, [&](int to) { return pack_changes(root.get(), list, to); });
+  }
+  config.created = rfc3339(now_ns());
+  if (!options.author.empty()) config.author = options.author;
+  config.diff_ids.push_back(contents.diff_id);
+  config.history.push_back({config.created, r.command, options.author, options.message, false});
+  std::vector<manifest_record::layer> layers = base.manifest.layers;
+  layers.push_back(
+      {blob.digest, contents.diff_id, chain_ids(config.diff_ids).back(), std::string(media_type_layer), blob.size});
+  const std::string digest = publish_image(e, store, config, std::move(layers), reference_text);
+  e.records().add({now_ns(), "container", "commit", id.str(), {{"imageID", digest}, {"imageRef", reference_text}}});
+  return digest;
+}
+
+void apply_change(image_config& config, std::string_view line) {
+  const auto space = line.find(' ');
+  std::string verb(line.substr(0, space));
+  for (char& c : verb) c = static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
+  std::string_view rest = space == std::string_view::npos ? "" : line.substr(space + 1);
+  while (rest.starts_with(' ')) rest.remove_prefix(1);
+  if (rest.empty()) fail(errc::invalid, "invalid change '{}': {} needs an argument", line, verb);
+  if (verb == "CMD") {
+    config.cmd = words_of(rest, line);
+  } else if (verb == "ENTRYPOINT") {
+    config.entrypoint = words_of(rest, line);
+  } else if (verb == "ENV") {
+    for (const option& o : pairs_of(rest, line)) {
+      std::erase_if(config.env, [&](const std::string& had) { return had.substr(0, had.find('=')) == o.key; });
+      config.env.push_back(o.key + "=" + o.value);
+    }
+  } else if (verb == "LABEL") {
+    for (const option& o : pairs_of(rest, line)) {
+      std::erase_if(config.labels, [&](const option& had) { return had.key == o.key; });
+      config.labels.push_back(o);
+    }
+  } else if (verb == "EXPOSE") {
+    for (std::string port : split_words(rest)) {
+      if (port.find('/') == std::string::npos) port += "/tcp";
+      config.exposed_ports.push_back(port);
+    }
+  } else if (verb == "VOLUME") {
+    const auto list = rest.starts_with('[') ? words_of(rest, line) : split_words(rest);
+    config.volumes.insert(config.volumes.end(), list.begin(), list.end());
+  } else if (verb == "USER") {
+    config.user = rest;
+  } else if (verb == "WORKDIR") {
+    if (rest[0] != '/') fail(errc::invalid, "invalid change '{}': the directory must be absolute", line);
+    config.working_dir = rest;
+  } else if (verb == "STOPSIGNAL") {
+    parse_signal(rest);
+    config.stop_signal = rest;
+  } else {
+    fail(errc::invalid,
+         "invalid change '{}': {} is not one of CMD ENTRYPOINT ENV EXPOSE LABEL STOPSIGNAL USER VOLUME WORKDIR", line,
+         verb);
+  }
+}
+
+}  // namespace kit
