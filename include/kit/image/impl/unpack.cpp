@@ -516,7 +516,9 @@ unpacked unpack_archive(int from, int root, const unpack_limits& limits) {
   unpacked answer;
   blob_stream blob(from, limits);
   tar_reader tar(blob);
-  target_tree tree(root, limits);
+  // Anew: a mount's own descriptor is O_PATH, by which nothing can be changed.
+  const unique_fd top = open_at(root, ".", O_RDONLY | O_DIRECTORY);
+  target_tree tree(top.get(), limits);
   while (archive_entry* e = tar.next()) {
     this_call().check();
     this_call().progress(blob.read(), blob.size());
