@@ -1,11 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <map>
 #include <nlohmann/json.hpp>
 
-#include "kit/plugin/loader.hpp"
-#include "kit/testing/isolation.hpp"
-#include "kit/testing/network.hpp"
-#include "kit/testing/storage.hpp"
+#include "kit/plugin/check.hpp"
 #include "verbs.hpp"
 
 namespace kit::cli {
@@ -16,17 +12,6 @@ plugin find_plugin(const std::string& word) {
   for (const plugin_info& info : list_plugins())
     if (info.name == word) return load_plugin_file(info.path);
   fail(errc::not_found, "no such plugin: {}; give a file, or a name that `kit plugin ls` lists", word);
-}
-
-int check(const plugin& p, testing::outcome_sink out, std::string_view only) {
-  switch (p.kind()) {
-    case family::storage:
-      return testing::check_storage([&](const driver_config& c) { return p.open_storage(c); }, out, only);
-    case family::network:
-      return testing::check_network([&](const driver_config& c) { return p.open_network(c); }, out, only);
-    case family::isolation: break;
-  }
-  return testing::check_isolation([&](const driver_config& c) { return p.open_isolation(c); }, out, only);
 }
 
 std::string_view word(testing::verdict v) {
@@ -56,11 +41,9 @@ int plugin_check(invocation& call) {
           .parse(call.words);
   if (!format.empty() && format != "json") throw usage_error(call.command(), "--format: json is expected");
   const plugin p = find_plugin(words.front());
-  std::map<testing::verdict, int> counts;
-  check(
+  const check_counts counts = check_plugin(
       p,
       [&](const testing::outcome& o) {
-        ++counts[o.is];
         if (format == "json") {
           const nlohmann::ordered_json line = {
               {"Check", o.check}, {"Verdict", word(o.is)}, {"Requirement", o.requirement}, {"Reason", o.reason}};
@@ -72,13 +55,10 @@ int plugin_check(invocation& call) {
         std::fflush(stdout);
       },
       only);
-  const int failures = counts[testing::verdict::failed], passes = counts[testing::verdict::passed];
-  if (!only.empty() && failures + passes + counts[testing::verdict::skipped] == 0)
-    fail(errc::not_found, "no such check: {}", only);
   if (format.empty())
-    fmt::print("{} {} {}: {} passed, {} failed, {} skipped\n", to_string(p.kind()), p.name(), p.version(), passes,
-               failures, counts[testing::verdict::skipped]);
-  return failures == 0 && (passes > 0 || !only.empty()) ? 0 : 1;
+    fmt::print("{} {} {}: {} passed, {} failed, {} skipped\n", to_string(p.kind()), p.name(), p.version(),
+               counts.passed, counts.failed, counts.skipped);
+  return counts.failed == 0 && (counts.passed > 0 || !only.empty()) ? 0 : 1;
 }
 
 }  // namespace kit::cli
