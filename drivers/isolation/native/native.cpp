@@ -9,6 +9,8 @@
 #include <sys/utsname.h>
 #include <unistd.h>
 
+#include <filesystem>
+
 #include "drivers/isolation/native/config.hpp"
 #include "drivers/isolation/native/launch.hpp"
 #include "kit/system/error.hpp"
@@ -135,7 +137,11 @@ void native::remove(const container& c) {
       group.remove();
     }
   }
-  for (const char* name : {start_socket, created_file, group_file}) forget(c, name);
+  // All there is, for a create that was killed may have left a file under a temporary name; the group's last.
+  std::error_code absent;
+  for (const auto& entry : std::filesystem::directory_iterator(c.state_dir, absent))
+    if (const std::string name = entry.path().filename(); name != group_file) forget(c, name.c_str());
+  forget(c, group_file);
 }
 
 started native::exec(const container& c, std::string_view process_json, const stdio& io) {
