@@ -174,7 +174,7 @@ class cgroup {
   /// version 2 nor the freezer controller is mounted, busy if a process resists for `patience` (in an
   /// uninterruptible sleep): the group is thawed again then.
   void freeze(milliseconds patience = milliseconds(10000)) const;
-  /// Repeated: success.
+  /// Repeated, or absent: success.
   void thaw() const;
   [[nodiscard]] bool frozen() const;
 

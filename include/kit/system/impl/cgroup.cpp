@@ -421,13 +421,16 @@ void cgroup::freeze(milliseconds patience) const {
 }
 
 void cgroup::thaw() const {
+  int thawed = 0;
   const auto* h = membership();
   if (h != nullptr && h->v2 && ::access((directory(*h) + "/cgroup.freeze").c_str(), W_OK) == 0) {
-    write_value(directory(*h) + "/cgroup.freeze", "0");
+    thawed = try_write(directory(*h) + "/cgroup.freeze", "0");
     (void)wait_event(directory(*h), "frozen", 0, clock::now() + milliseconds(1000));
   } else if ((h = layout_->with("freezer")) != nullptr) {
-    write_value(directory(*h) + "/freezer.state", "THAWED");
+    thawed = try_write(directory(*h) + "/freezer.state", "THAWED");
   }
+  // A group that is gone, or half removed, holds nobody.
+  if (thawed != 0 && thawed != ENOENT && thawed != ENODEV) fail_errno(thawed, "thaw cgroup {}", path_);
 }
 
 bool cgroup::frozen() const {
@@ -464,13 +467,7 @@ void cgroup::signal(int signal) const {
   for (pid_t pid : processes())
     if (pid > 0) (void)::kill(pid, signal);
   // Version 1 lets nobody die frozen.
-  if (signal == SIGKILL || !was_frozen) {
-    try {
-      thaw();
-    } catch (const error&) {
-      if (exists()) throw;
-    }
-  }
+  if (signal == SIGKILL || !was_frozen) thaw();
 }
 
 bool cgroup::wait_empty(milliseconds patience) const {
