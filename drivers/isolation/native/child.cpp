@@ -474,6 +474,15 @@ void set_oom_score_in_child(const char* score) noexcept {
   ::close(fd);
 }
 
+void enter_cgroup_in_child(const exec_child& plan) noexcept {
+  if (!plan.moved_by_parent) {
+    need_zero(plan.group->enter(plan.cloned_into_group), step::enter_cgroup);
+    return;
+  }
+  char word = 0;
+  if (::recv(plan.report, &word, 1, 0) != 1) ::_exit(126);
+}
+
 /// The terminal's slave, with the master sent to whoever asked; -1: none is wanted.
 int open_terminal_in_child(const child_base& plan) noexcept {
   if (!plan.terminal) return -1;
@@ -528,7 +537,7 @@ void run_create_child(create_child& plan) noexcept {
 void run_exec_child(exec_child& plan) noexcept {
   begin_in_child(plan);
   set_oom_score_in_child(plan.oom_score);
-  need_zero(plan.group->enter(plan.cloned_into_group), step::enter_cgroup);
+  enter_cgroup_in_child(plan);
   need(::setns(plan.target, plan.namespaces), step::join_namespace);
   if ((plan.namespaces & CLONE_NEWUSER) != 0) become_root_of_namespace();
   const int terminal = open_terminal_in_child(plan);

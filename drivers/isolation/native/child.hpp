@@ -60,8 +60,9 @@ struct create_child : child_base {
 };
 
 struct exec_child : child_base {
-  int target = -1;             ///< pidfd of the container's init
-  const char* oom_score = "";  ///< for oom_score_adj, if any
+  int target = -1;               ///< pidfd of the container's init
+  const char* oom_score = "";    ///< for oom_score_adj, if any
+  bool moved_by_parent = false;  ///< into the group: the child waits for one byte
   int namespaces = 0;
 };
 

@@ -583,9 +583,21 @@ started launch_process(const driver_config& driver, const container& c, std::str
   {
     std::optional<child_pid_namespace> elsewhere;
     if (other_pids) elsewhere.emplace(target.get());
-    cloned_process made = clone_process(0, entry.into());
+    cloned_process made;
+    try {
+      made = clone_process(0, entry.into());
+    } catch (const error& e) {
+      // An init inside made groups of its own: version 2 keeps processes out of inner ones.
+      if (entry.into() < 0 || (e.sys_errno() != EBUSY && e.sys_errno() != EOPNOTSUPP)) throw;
+      child.moved_by_parent = true;
+      made = clone_process(0);
+    }
     if (made.pid == 0) run_exec_child(child);
     guard = child_guard(std::move(made));
+  }
+  if (child.moved_by_parent) {
+    group.enter(guard.pid());
+    (void)!::send(here.get(), &start_go, 1, MSG_NOSIGNAL);
   }
   there.reset();
   // Silence means that the program runs: execve(2) closed the other end.
