@@ -18,7 +18,7 @@ struct formatter : CLI::Formatter {
     return o->get_type_name().empty() ? "" : " " + o->get_type_name();
   }
   std::string make_footer(const CLI::App* app) const override {
-    return app->get_footer().empty() ? "" : "\nExamples:\n" + app->get_footer();
+    return app->get_footer().empty() ? "" : "Examples:\n" + app->get_footer();
   }
 };
 
@@ -94,7 +94,7 @@ options& options::example(const std::string& line) {
   return *this;
 }
 
-std::string options::help() const { return impl_->app.help(impl_->command); }
+std::string options::help() const { return impl_->app.help(); }
 
 arguments options::parse(const arguments& given) {
   if (given.size() == 1 && given.front() == list_options) {
