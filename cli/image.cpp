@@ -4,7 +4,6 @@
 
 #include "kit/engine/clock.hpp"
 #include "kit/engine/images.hpp"
-#include "kit/image/reference.hpp"
 #include "listing.hpp"
 #include "verbs.hpp"
 
@@ -33,8 +32,11 @@ int image_ls(invocation& call) {
   records& known = call.engine().records();
   const std::int64_t now = now_ns();
   for (const image_record& i : known.images()) {
-    const reference name = i.reference.empty() ? reference{} : reference::parse(i.reference);
-    const auto named = [&](const std::string& text) { return name.name == text || i.reference == text; };
+    // As the records keep it, the tag is always there: REPOSITORY:TAG.
+    const std::size_t colon = i.reference.rfind(':');
+    const std::string repository = i.reference.empty() ? "<none>" : i.reference.substr(0, colon);
+    const std::string tag = i.reference.empty() ? "<none>" : i.reference.substr(colon + 1);
+    const auto named = [&](const std::string& text) { return repository == text || i.reference == text; };
     if (!words.empty() && !named(words.front())) continue;
     const auto manifest = known.manifest(i.digest);
     const auto passes = [&](const filter& f) {
@@ -47,9 +49,8 @@ int image_ls(invocation& call) {
     if (!ranges::all_of(filters, passes)) continue;
     const std::int64_t created = manifest ? manifest->created_ns : i.created_ns;
     const std::string id = list.full_ids() ? i.digest : brief_digest(i.digest);
-    list.add({id, i.reference.empty() ? "<none>" : name.name, i.reference.empty() ? "<none>" : name.tag, id,
-              human_duration(now - created) + " ago", human_size(manifest ? manifest->size : 0), local_time(created),
-              i.digest});
+    list.add({id, repository, tag, id, human_duration(now - created) + " ago",
+              human_size(manifest ? manifest->size : 0), local_time(created), i.digest});
   }
   list.print();
   return 0;

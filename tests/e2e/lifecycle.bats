@@ -142,9 +142,9 @@ teardown() {
 }
 
 @test "wait answers for several, and for one that has long ended" {
-  kit run --name a busybox sh -c 'exit 4' || true
-  kit run -d --name b busybox sh -c 'sleep 0.3; exit 6'
-  [ "$(kit wait a b)" = $'4\n6' ]
+  kit run --name first busybox sh -c 'exit 4' || true
+  kit run -d --name second busybox sh -c 'sleep 0.3; exit 6'
+  [ "$(kit wait first second)" = $'4\n6' ]
 }
 
 @test "stats shows what a container uses" {
