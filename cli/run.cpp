@@ -37,7 +37,7 @@ struct container_options {
         .value("-m,--memory", memory, "SIZE", "Memory limit: 64m, 1.5g")
         .value("--cpus", cpus, "NUMBER", "How many processors' time it may use: 0.5")
         .value("--pids-limit", pids_limit, "NUMBER", "Limit of processes and threads (-1: none)")
-        .value("--network,--net", spec.network, "NETWORK", "bridge, host, none, container:NAME, or a network")
+        .value("--network,--net", spec.network, "NETWORK", "bridge, host, none: see `kit network ls`")
         .value("--storage", spec.storage, "DRIVER", "Storage driver of this container")
         .value("--isolation", spec.isolation, "DRIVER", "Isolation driver of this container")
         .values("--cap-add", spec.cap_add, "CAPABILITY", "Add a capability, or ALL")

@@ -25,6 +25,7 @@ remove_root() {
 busybox_rootfs() {
   local rootfs applet
   rootfs=$(mktemp -d)
+  chmod 755 "$rootfs"
   mkdir -p "$rootfs"/{bin,etc,proc,sys,dev,tmp,root,srv}
   chmod 1777 "$rootfs/tmp"
   cp /bin/busybox "$rootfs/bin/"
@@ -67,10 +68,9 @@ pid_of() { kit inspect -f '{{.State.Pid}}' "$1"; }
 fails_with() {
   local code=$1 pattern=$2
   shift 2
-  run --separate-stderr "$@"
+  run "-$code" --separate-stderr "$@"
   # shellcheck disable=SC2154  # run sets them
-  echo "exit $status, stdout: $output, stderr: $stderr"
-  [[ $status -eq $code ]] || return 1
+  echo "stdout: $output, stderr: $stderr"
   [[ -z $output ]] || return 1
   [[ $stderr == "kit: "* && $stderr == *$pattern* ]] || return 1
   [[ $(grep -vc "^See 'kit" <<<"$stderr") -eq 1 ]]

@@ -46,11 +46,6 @@ address_of() { kit inspect -f '{{.NetworkSettings.IPAddress}}' "$1"; }
   [ "$status" -eq 0 ]
 }
 
-@test "container:NAME shares another's network" {
-  kit run -d --name owner busybox sleep 100
-  [[ $(kit run --rm --network container:owner busybox ip -4 -o address show eth0) == *"$(address_of owner)/"* ]]
-}
-
 @test "addresses are given back, links go with their container" {
   kit run --rm busybox true
   local before after

@@ -26,7 +26,7 @@ set stty_init "rows 33 columns 101"
 spawn kit run --rm -it --name shell busybox sh
 expect "/ # "
 send "echo onex\177 two\r"
-expect "\none two"
+expect "one two"
 expect "/ # "
 send "stty size; tty\r"
 expect "33 101"
