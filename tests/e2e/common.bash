@@ -75,3 +75,23 @@ fails_with() {
   [[ $stderr == "kit: "* && $stderr == *$pattern* ]] || return 1
   [[ $(grep -vc "^See 'kit" <<<"$stderr") -eq 1 ]]
 }
+
+# A conversation through a real terminal: an expect script on stdin, in which `see TEXT` waits for an answer and `end`
+# exits as the program does; 99 if an answer does not come, 98 if the program has ended instead.
+converse() {
+  local script=$BATS_TEST_TMPDIR/script
+  cat >"$script" <<'PROCEDURES'
+set timeout 20
+proc see {text} {
+  global spawn_id
+  expect -ex $text {} timeout { puts "\nno answer: $text"; exit 99 } eof { puts "\nended before: $text"; exit 98 }
+}
+proc end {} {
+  global spawn_id
+  expect eof {} timeout { puts "\nno end"; exit 99 }
+  exit [lindex [wait] 3]
+}
+PROCEDURES
+  cat >>"$script"
+  expect -f "$script"
+}

@@ -43,29 +43,25 @@ setup_file() {
 }
 
 @test "bash in a terminal: prompt, history, Ctrl-C, size, exit code" {
-  cat >"$BATS_TEST_TMPDIR/script" <<'SCRIPT'
-set timeout 15
-expect_after { timeout { puts "\nno answer"; exit 99 } }
+  run converse <<'SCRIPT'
 set stty_init "rows 40 columns 111"
 spawn kit run --rm -it -h box debian:12 bash --norc
-expect "# "
+see "# "
 send "echo first-\$((20 + 1))\r"
-expect "first-21"
-expect "# "
+see "first-21"
+see "# "
 send "\033\[A"
-expect "echo first"
+see "echo first"
 send "\001\013stty size\r"
-expect "40 111"
-expect "# "
+see "40 111"
+see "# "
 send "sleep 60\r"
 sleep 0.3
 send "\003"
-expect "# "
+see "# "
 send "exit 7\r"
-expect eof
-exit [lindex [wait] 3]
+end
 SCRIPT
-  run expect "$BATS_TEST_TMPDIR/script"
   echo "$output"
   [ "$status" -eq 7 ]
 }

@@ -8,32 +8,20 @@ teardown() {
   [ -z "$ids" ] || kit rm -f $ids
 }
 
-# A conversation through a real terminal; exits as the script says, 99 if an answer does not come.
-converse() {
-  local script=$BATS_TEST_TMPDIR/script
-  {
-    echo 'set timeout 10'
-    echo 'expect_after { timeout { puts "\nno answer"; exit 99 } }'
-    echo 'proc ended {} { expect eof; return [lindex [wait] 3] }'
-    cat
-  } >"$script"
-  expect "$script"
-}
-
 @test "a prompt, line editing, the window's size, the exit code" {
   run converse <<'SCRIPT'
 set stty_init "rows 33 columns 101"
 spawn kit run --rm -it --name shell busybox sh
-expect "/ # "
+see "/ # "
 send "echo onex\177 two\r"
-expect "one two"
-expect "/ # "
+see "one two"
+see "/ # "
 send "stty size; tty\r"
-expect "33 101"
-expect "/dev/pts/0"
-expect "/ # "
+see "33 101"
+see "/dev/pts/0"
+see "/ # "
 send "exit 23\r"
-exit [ended]
+end
 SCRIPT
   echo "$output"
   [ "$status" -eq 23 ]
@@ -43,13 +31,13 @@ SCRIPT
   run converse <<'SCRIPT'
 set stty_init "rows 20 columns 80"
 spawn kit run --rm -it busybox sh
-expect "/ # "
+see "/ # "
 stty rows 44 columns 120 < $spawn_out(slave,name)
 sleep 0.3
 send "stty size\r"
-expect "44 120"
+see "44 120"
 send "exit\r"
-exit [ended]
+end
 SCRIPT
   echo "$output"
   [ "$status" -eq 0 ]
@@ -58,15 +46,15 @@ SCRIPT
 @test "Ctrl-C reaches the program, not kit" {
   run converse <<'SCRIPT'
 spawn kit run --rm -it busybox sh
-expect "/ # "
+see "/ # "
 send "sleep 100\r"
 sleep 0.3
 send "\003"
-expect "/ # "
+see "/ # "
 send "echo still-\$((40 + 2))\r"
-expect "still-42"
+see "still-42"
 send "exit\r"
-exit [ended]
+end
 SCRIPT
   echo "$output"
   [ "$status" -eq 0 ]
@@ -75,11 +63,11 @@ SCRIPT
 @test "detach leaves it running; attach finds the same shell" {
   run converse <<'SCRIPT'
 spawn kit run -it --name kept busybox sh
-expect "/ # "
+see "/ # "
 send "marker=found\r"
-expect "/ # "
+see "/ # "
 send "\020\021"
-exit [ended]
+end
 SCRIPT
   echo "$output"
   [ "$status" -eq 0 ]
@@ -87,10 +75,10 @@ SCRIPT
   run converse <<'SCRIPT'
 spawn kit attach kept
 send "\r"
-expect "/ # "
+see "/ # "
 send "echo it-is-\$marker; exit 5\r"
-expect "it-is-found"
-exit [ended]
+see "it-is-found"
+end
 SCRIPT
   echo "$output"
   [ "$status" -eq 5 ]
@@ -100,9 +88,9 @@ SCRIPT
 @test "other detach keys" {
   run converse <<'SCRIPT'
 spawn kit run -it --name keys --detach-keys ctrl-a,d busybox sh
-expect "/ # "
+see "/ # "
 send "\001d"
-exit [ended]
+end
 SCRIPT
   [ "$status" -eq 0 ]
   is_running keys
@@ -112,11 +100,11 @@ SCRIPT
   kit run -d --name box busybox sleep 1000
   run converse <<'SCRIPT'
 spawn kit exec -it box sh
-expect "/ # "
+see "/ # "
 send "test -t 0 && echo is-\$((1 + 1))\r"
-expect "is-2"
+see "is-2"
 send "exit 4\r"
-exit [ended]
+end
 SCRIPT
   echo "$output"
   [ "$status" -eq 4 ]
@@ -126,9 +114,9 @@ SCRIPT
   run converse <<'SCRIPT'
 spawn sh
 send "before=\$(stty -g); kit run --rm -it busybox true; test \"\$before\" = \"\$(stty -g)\" && echo unch''anged\r"
-expect "unchanged"
+see "unchanged"
 send "exit 0\r"
-exit [ended]
+end
 SCRIPT
   echo "$output"
   [ "$status" -eq 0 ]
