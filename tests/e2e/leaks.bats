@@ -1,47 +1,55 @@
 # SPDX-License-Identifier: Apache-2.0
 load common
 
+# What this root could leave on the host, and in its own directories.
 inventory() {
-  "$BATS_TEST_DIRNAME/../inventory" | grep -v "$$"
+  "$BATS_TEST_DIRNAME/../inventory" | grep -v '^process'
+  pgrep -f -- "$KIT_ROOT"
   find "$KIT_ROOT/containers" "$KIT_RUN_DIR/containers" -mindepth 1 -maxdepth 1 2>/dev/null
   find "$KIT_ROOT"/storage -mindepth 1 -maxdepth 3 2>/dev/null | sort
 }
-# The kernel takes namespaces and links apart a little after their last process.
-settled() {
-  inventory >"$BATS_FILE_TMPDIR/after"
-  diff "$BATS_FILE_TMPDIR/before" "$BATS_FILE_TMPDIR/after"
+begin_with_an_inventory() {
+  within 30 eval '! pgrep -f -- "$KIT_ROOT"'
+  inventory >"$BATS_FILE_TMPDIR/before"
+}
+# The kernel takes namespaces and links apart after their last process, and a monitor ends after that.
+leaves_nothing() {
+  settled() {
+    inventory >"$BATS_FILE_TMPDIR/after"
+    diff "$BATS_FILE_TMPDIR/before" "$BATS_FILE_TMPDIR/after" >"$BATS_FILE_TMPDIR/left"
+  }
+  within 60 settled || { cat "$BATS_FILE_TMPDIR/left"; return 1; }
 }
 
 @test "200 runs leave no mount, link, cgroup, process, rule or directory" {
   local i
   kit run --rm busybox true
-  sleep 0.5
-  inventory >"$BATS_FILE_TMPDIR/before"
+  begin_with_an_inventory
   for ((i = 0; i < 200; ++i)); do kit run --rm -m 64m --pids-limit 64 busybox true; done
-  within 10 settled
+  leaves_nothing
   [ -z "$(kit ps -aq)" ]
 }
 
 @test "failed starts leave nothing either" {
-  inventory >"$BATS_FILE_TMPDIR/before"
+  begin_with_an_inventory
   local i
   for ((i = 0; i < 10; ++i)); do
     kit run --rm busybox /no/such || true
     kit run --rm --network absent busybox true || true
     kit run --rm -u nobody-here busybox true || true
   done
-  within 10 settled
+  leaves_nothing
 }
 
 @test "a monitor that was killed: kit finds the container's end and cleans up" {
-  inventory >"$BATS_FILE_TMPDIR/before"
+  begin_with_an_inventory
   kit run -d --name adopted busybox sleep 1000
   local monitor
   monitor=$(awk '{print $4}' "/proc/$(pid_of adopted)/stat")
   [ "$(cat "/proc/$monitor/comm")" = kit-monitor ]
   kill -9 "$monitor"
   kit rm -f adopted
-  within 10 settled
+  leaves_nothing
 }
 
 @test "two roots at once do not disturb each other" {
