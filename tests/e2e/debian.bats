@@ -18,8 +18,8 @@ setup_file() {
     [ -n "$url" ] || skip "no mirror of $release in /etc/apt"
     mkdir -p "$cache"
     work=$(mktemp -d "$cache/debootstrap.XXXXXX")
-    # This file runs without a network; the host's is that of process 1.
-    nsenter --net=/proc/1/ns/net debootstrap --variant=minbase "$release" "$work/rootfs" "$url" >"$work/log" 2>&1 ||
+    # This file runs without a network; the host's is the caller's.
+    nsenter --net="/proc/$KIT_TEST_CALLER/ns/net" debootstrap --variant=minbase "$release" "$work/rootfs" "$url" >"$work/log" 2>&1 ||
       { tail -n 5 "$work/log"; rm -rf "$work"; return 1; }
     rm -rf "$work"/rootfs/var/cache/apt/archives/*.deb
     tar -C "$work/rootfs" -cf "$work/tar" .

@@ -4,12 +4,13 @@ load common
 # What this root could leave on the host, and in its own directories.
 inventory() {
   "$BATS_TEST_DIRNAME/../inventory" | grep -v '^process'
-  pgrep -f -- "$KIT_ROOT"
-  find "$KIT_ROOT/containers" "$KIT_RUN_DIR/containers" -mindepth 1 -maxdepth 1 2>/dev/null
+  pgrep -f -- "$KIT_ROOT" || true
+  find "$KIT_ROOT/containers" "$KIT_RUN_DIR/containers" -mindepth 1 -maxdepth 1 2>/dev/null || true
   find "$KIT_ROOT"/storage -mindepth 1 -maxdepth 3 2>/dev/null | sort
 }
 begin_with_an_inventory() {
-  within 30 eval '! pgrep -f -- "$KIT_ROOT"'
+  no_process() { ! pgrep -f -- "$KIT_ROOT"; }
+  within 30 no_process
   inventory >"$BATS_FILE_TMPDIR/before"
 }
 # The kernel takes namespaces and links apart after their last process, and a monitor ends after that.

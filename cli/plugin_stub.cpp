@@ -1,2 +1,0 @@
-#include "verbs.hpp"
-namespace kit::cli { int plugin_check(invocation&) { return 1; } }
