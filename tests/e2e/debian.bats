@@ -91,8 +91,7 @@ SCRIPT
   kit rm installer
   [ "$(kit run --rm debian:hello kit-hello)" = "hello from the package" ]
   [ "$(kit run --rm debian:hello dpkg-query -W -f '${Status}' kit-hello)" = "install ok installed" ]
-  run kit run --rm debian:12 kit-hello
-  [ "$status" -eq 127 ]
+  run -127 kit run --rm debian:12 kit-hello
 }
 
 @test "the same under vfs" {
