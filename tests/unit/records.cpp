@@ -51,7 +51,8 @@ manifest_record some_manifest(const std::string& digest) {
   m.digest = digest;
   m.config_digest = "sha256:" + std::string(64, 'c');
   m.config = R"({"os":"linux"})";
-  m.layers = {{"sha256:" + std::string(64, 'a'), "sha256:" + std::string(64, 'b'), "tar", 1ull << 40}};
+  m.layers = {{"sha256:" + std::string(64, 'a'), "sha256:" + std::string(64, 'b'), "sha256:" + std::string(64, 'c'),
+               "tar", 1ull << 40}};
   m.size = 77;
   m.created_ns = 5;
   return m;
@@ -289,6 +290,7 @@ TEST_CASE("images: names move, manifests stay, prefixes must be clear") {
   CHECK(m.config == R"({"os":"linux"})");
   REQUIRE(m.layers.size() == 1);
   CHECK(m.layers[0].diff_id == "sha256:" + std::string(64, 'b'));
+  CHECK(m.layers[0].chain_id == "sha256:" + std::string(64, 'c'));
   CHECK(m.layers[0].size == 1ull << 40);
   CHECK(m.size == 77);
   CHECK_FALSE(r.manifest("sha256:nothing"));
