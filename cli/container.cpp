@@ -192,9 +192,7 @@ int start(invocation& call) {
                                  .detach_keys = detach_keys},
                                 true);
   if (!end.exited) return 0;
-  const int code = finish(engine, c.id).exit_code;
-  finished(connection);
-  return code;
+  return conclude(engine, c.id, connection, end);
 }
 
 int attach(invocation& call) {
@@ -440,6 +438,7 @@ int internal_finish(invocation& call) {
           .parse(call.words);
   const auto found = call.engine().records().find_container(words.front());
   if (found) finish(call.engine(), found->id);
+  tidy(call.engine());
   return 0;
 }
 

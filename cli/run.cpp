@@ -168,9 +168,7 @@ int run(invocation& call) {
       {.stdin_open = spec.interactive, .tty = spec.tty, .signal_proxy = proxy == "true", .detach_keys = detach_keys},
       true);
   if (!end.exited) return 0;
-  const int code = finish(engine, made.id).exit_code;
-  finished(connection);
-  return code;
+  return conclude(engine, made.id, connection, end);
 }
 
 }  // namespace kit::cli

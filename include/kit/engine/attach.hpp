@@ -32,9 +32,9 @@ struct stream_end {
 /// the monitor, will call finish.
 stream_end stream(engine&, const container_id&, session&, const stream_options&, bool finishing);
 
-/// Keeps the promise of `finishing`: tells the monitor that finish was done, so that it ends without a `kit
-/// internal finish` of its own.
-void finished(session&) noexcept;
+/// Keeps the promise of `finishing` after the exit that stream() saw: finish(), and the word to the monitor that it need not.
+/// Answers the exit code.
+int conclude(engine&, const container_id&, session&, const stream_end&);
 
 /// Docker's notation for detach keys: "ctrl-p,ctrl-q", "a", "ctrl-@". Throws invalid.
 std::string parse_detach_keys(const std::string& text);

@@ -45,6 +45,11 @@ void clear_run(engine&, const container_record&);
 /// Removes the container and its layer. Running: conflict, unless `force` (SIGKILL first). Absent: not_found.
 void remove(engine&, const container_id&, bool force);
 
+/// What starts and exits leave for later: moves the records' log into the database. Off the path of any start: `kit
+/// internal finish` ends with it. needs_tidying() says, cheaply, whether there is enough of it.
+void tidy(engine&);
+bool needs_tidying(engine&);
+
 /// The record, its state checked against the kernel: a container recorded as running whose process is gone is finished
 /// first (reconcile.hpp).
 container_record current(engine&, container_record);

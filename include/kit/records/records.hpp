@@ -147,6 +147,8 @@ class records {
   /// From now on commits are synced to disk before they return (synchronous=FULL), or no longer are. Not within a
   /// transaction.
   void durable(bool on);
+  /// Bytes of the log that checkpoint() would move.
+  [[nodiscard]] std::uint64_t log_size() const;
   /// Moves the log into the database and forgets all but the newest 10,000 events; off the start path only. Never
   /// waits for readers or for another checkpoint.
   void checkpoint();

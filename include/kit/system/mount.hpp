@@ -22,7 +22,7 @@ struct mount_option {
   };  ///< an absolute host path; the executor opens (and may idmap) it
   struct paths {
     std::vector<std::string> values;
-  };  ///< a colon list in one option: `lowerdir` before Linux 6.5.
+  };  ///< a colon list in one option: `lowerdir` before Linux 6.7.
       ///< The executor shortens it so that it fits one page.
   struct result {
     std::size_t entry = 0;
@@ -65,8 +65,7 @@ struct mount {
 /// (read from the fs context), naming file system and option.
 unique_fd make_detached(std::span<const mount> list, int userns = -1);
 
-/// Whether the running kernel's overlayfs takes `lowerdir+` (Linux 6.5): tried once on a context that
-/// is never mounted, remembered.
+/// Whether the running kernel's overlayfs takes `lowerdir+` (Linux 6.7).
 bool overlay_appends_lowers();
 
 /// move_mount(2) of a detached tree onto an open directory. Async-signal-safe; 0 or -errno.

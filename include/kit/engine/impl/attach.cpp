@@ -217,10 +217,17 @@ stream_end stream(engine& e, const container_id& id, session& s, const stream_op
   }
 }
 
-void finished(session& s) noexcept {
+int conclude(engine& e, const container_id& id, session& s, const stream_end& end) {
+  try {
+    finish(e, id);
+  } catch (const error& x) {
+    if (x.code() != errc::not_found) throw;  // somebody else removed it meanwhile
+  }
+  // Without this word the monitor goes on as `kit internal finish`, which tidies up beside the user's next command.
   const char word = static_cast<char>(will_finish);
-  ::send(s.monitor.get(), &word, 1, MSG_NOSIGNAL);
+  if (!needs_tidying(e)) ::send(s.monitor.get(), &word, 1, MSG_NOSIGNAL);
   s.monitor.reset();
+  return end.exit_code;
 }
 
 }  // namespace kit

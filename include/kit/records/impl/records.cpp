@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "kit/records/records.hpp"
 
+#include <sys/stat.h>
+
 #include <time.h>
 
 #include "impl.hpp"
@@ -162,6 +164,12 @@ records& records::operator=(records&&) noexcept = default;
 void records::transaction(function_ref<void()> work) { impl_->db.transaction(work); }
 
 void records::durable(bool on) { impl_->db.run(on ? "PRAGMA synchronous=FULL" : "PRAGMA synchronous=NORMAL"); }
+
+std::uint64_t records::log_size() const {
+  struct stat st {};
+  const std::string log = std::string(sqlite3_db_filename(impl_->db.handle(), "main")) + "-wal";
+  return ::stat(log.c_str(), &st) == 0 ? static_cast<std::uint64_t>(st.st_size) : 0;
+}
 
 void records::checkpoint() {
   query(impl_->db, "DELETE FROM events WHERE number <= (SELECT max(number) FROM events) - 10000").run();
