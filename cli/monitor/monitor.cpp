@@ -107,7 +107,8 @@ bool input_ends = false;  // a client sent stdin_end: close input once the queue
 queue to_program;
 // A number that is closed may come back as a client's, so absence is remembered here, not asked again: -1.
 int streams[2] = {output, errors};
-int log_file = log, clients_in = listener, to_stdin = input;
+int log_file = -1, clients_in = listener, to_stdin = input;
+bool keeps_log = true;
 size_t log_lost = 0;  // bytes the log could not take
 
 int program_input() { return terminal ? output : to_stdin; }
@@ -203,6 +204,8 @@ char* put_entry(char* to, const unsigned char* bytes, size_t count, bool is_stde
 }
 
 void write_entries(const char* entries, size_t size) {
+  if (log_file < 0)  // made by the first byte: most short programs have none
+    log_file = openat(log, "log.json", O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW | O_CLOEXEC, 0640);
   if (size > 0 && write(log_file, entries, size) != static_cast<ssize_t>(size)) log_lost += size;
 }
 
@@ -237,7 +240,7 @@ void read_stream(int i) {
     streams[i] = -1;
     return;
   }
-  if (log_file >= 0) write_log(buffer, static_cast<size_t>(n), i == 1);
+  if (keeps_log) write_log(buffer, static_cast<size_t>(n), i == 1);
   for (client& c : clients)
     if (c.fd >= 0) send_frame(c, i == 1 ? stderr_data : stdout_data, buffer, static_cast<uint32_t>(n));
 }
@@ -398,7 +401,7 @@ int main(int argc, char** argv) {
   sigaction(SIGCHLD, &action, nullptr);
 
   if (!is_open(errors)) streams[1] = -1;
-  if (!is_open(log)) log_file = -1;
+  if (!is_open(log)) keeps_log = false;
   if (!is_open(listener)) clients_in = -1;
   if (!is_open(input)) to_stdin = -1;
   for (int fd = output; fd <= starter; ++fd)

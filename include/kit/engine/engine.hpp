@@ -24,8 +24,8 @@
 ///     changes.hpp    what a layer changed              images.hpp     import, unpack, commit, remove
 ///     reconcile.hpp  records and kernel brought together
 ///
-/// ROOT/  kit.db  images/  storage/DRIVER/  network/DRIVER/  containers/ID/{config.json, rootfs/, log.json, exit.json, lock}
-/// RUN/   containers/ID/{attach, state/...}      gone at boot
+/// ROOT/  kit.db  images/  storage/DRIVER/  network/DRIVER/  containers/ID/log.json
+/// RUN/   containers/ID/{config.json, rootfs/, hosts, ..., exit.json, attach, state/}   the OCI bundle; gone at boot
 
 namespace kit {
 
@@ -65,8 +65,8 @@ class engine {
   any_isolation& isolation(const std::string& name);
   [[nodiscard]] driver_config config_of(std::string_view family, std::string_view driver);
 
-  [[nodiscard]] std::string container_dir(const container_id&) const;  ///< the OCI bundle
-  [[nodiscard]] std::string container_run_dir(const container_id&) const;
+  [[nodiscard]] std::string container_dir(const container_id&) const;  ///< what is kept of it: its log
+  [[nodiscard]] std::string bundle_dir(const container_id&) const;  ///< while it runs: the OCI bundle and its sockets
   [[nodiscard]] std::string images_dir() const;
 
   /// The record as the isolation driver wants it.

@@ -47,7 +47,7 @@ bool fork_launcher_in_kit(report_channel& report);
 /// Runs `work` in the launcher and ends the process; an exception goes to kit.
 [[noreturn]] void run_launcher(report_channel& report, function_ref<void()> work) noexcept;
 
-/// A session of its own, signals as a new program finds them, "/" as the working directory, nothing open but what is O_CLOEXEC:
+/// A session of its own, no signal blocked, "/" as the working directory, nothing open but what is O_CLOEXEC:
 /// what happens to the user's terminal does not concern a container.
 void leave_the_terminal_in_launcher();
 

@@ -39,9 +39,9 @@ int wait(engine&, const container_id&);
 /// After an exit: reads exit.json, releases cgroups, endpoints and mounts, records the exit, and removes
 /// the container if it was asked to be (--rm). Safe to repeat, and from several processes at once: one does it.
 container_record finish(engine&, const container_id&);
-/// Takes away what a run leaves in the kernel: processes, cgroups, endpoints, the run directory. The caller holds the
-/// container's lock. Repeatable.
-void clear_run(engine&, const container_record&);
+/// Takes away what a run leaves: processes, cgroups, endpoints; then, in one transaction with their leases, does what
+/// `record` says; then the bundle. The caller holds the container's lock. Repeatable.
+void end_run(engine&, const container_record&, function_ref<void()> record);
 /// Removes the container and its layer. Running: conflict, unless `force` (SIGKILL first). Absent: not_found.
 void remove(engine&, const container_id&, bool force);
 

@@ -36,7 +36,7 @@ enum descriptor : int {
   output = 4,      ///< read end of stdout, or the terminal's master
   errors = 5,      ///< read end of stderr
   input = 6,       ///< write end of stdin
-  log = 7,         ///< log.json, O_APPEND
+  log = 7,         ///< the directory of log.json, which is made when there is something to log
   listener = 8,    ///< listening socket for clients
   starter = 9,     ///< connection to the command that started the container
   directory = 10,  ///< the container's directory: exit.json goes there

@@ -76,6 +76,9 @@ class file_lock {
   static file_lock wait(const std::string& path, mode m = mode::exclusive);
   /// Takes it if it is free, else answers an empty lock.
   static file_lock try_now(const std::string& path, mode m = mode::exclusive);
+  /// Likewise, of a directory that is there.
+  static file_lock wait_directory(const std::string& path);
+  static file_lock try_directory(const std::string& path);
   [[nodiscard]] explicit operator bool() const noexcept { return static_cast<bool>(fd_); }
   [[nodiscard]] int get() const noexcept { return fd_.get(); }
 

@@ -136,7 +136,7 @@ class frame_reader {
 
 session attach(engine& e, const container_id& id) {
   session s;
-  s.monitor = connect_at(e.container_run_dir(id), "attach", SOCK_STREAM);
+  s.monitor = connect_at(e.bundle_dir(id), "attach", SOCK_STREAM);
   s.tty = spec_from_json(e.records().container(id.text()).spec).tty;
   return s;
 }

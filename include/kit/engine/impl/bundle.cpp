@@ -112,19 +112,8 @@ json user_mounts(const bundle_plan& plan) {
   return list;
 }
 
-/// The character devices of the runtime specification ("Default Devices") are the runtime's; here is who may use what,
-/// as Docker has it.
-json device_rules(bool privileged) {
-  if (privileged) return json::array({{{"allow", true}, {"access", "rwm"}}});
-  json rules = json::array({{{"allow", false}, {"access", "rwm"}}});
-  rules.push_back({{"allow", true}, {"type", "c"}, {"access", "m"}});
-  rules.push_back({{"allow", true}, {"type", "b"}, {"access", "m"}});
-  static constexpr std::pair<int, int> usable[] = {{1, 3}, {1, 5}, {1, 7}, {1, 8}, {1, 9}, {5, 0}, {5, 1}, {5, 2}};
-  for (auto [major, minor] : usable)
-    rules.push_back({{"allow", true}, {"type", "c"}, {"major", major}, {"minor", minor}, {"access", "rwm"}});
-  rules.push_back({{"allow", true}, {"type", "c"}, {"major", 136}, {"access", "rwm"}});  // the container's terminals
-  return rules;
-}
+/// Nothing but what the runtime adds by itself: the specification's default devices and the container's terminals.
+json device_rules(bool privileged) { return json::array({{{"allow", privileged}, {"access", "rwm"}}}); }
 
 json resources(const container_spec& spec) {
   json r = {{"devices", device_rules(spec.privileged)}};

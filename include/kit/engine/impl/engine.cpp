@@ -95,14 +95,13 @@ any_isolation& engine::isolation(const std::string& name) {
 std::string engine::container_dir(const container_id& id) const {
   return fmt::format("{}/containers/{}", impl_->config.root, id.text());
 }
-std::string engine::container_run_dir(const container_id& id) const {
+std::string engine::bundle_dir(const container_id& id) const {
   return fmt::format("{}/containers/{}", impl_->config.run_dir, id.text());
 }
 std::string engine::images_dir() const { return impl_->config.root + "/images"; }
 
 container engine::as_container(const container_record& r) {
-  return {r.id,       container_dir(r.id), container_run_dir(r.id) + "/state", owner(r.id.text()),
-          r.init.pid, r.init.start_time};
+  return {r.id, bundle_dir(r.id), bundle_dir(r.id) + "/state", owner(r.id.text()), r.init.pid, r.init.start_time};
 }
 
 }  // namespace kit

@@ -100,7 +100,6 @@ void run_launcher(report_channel& report, function_ref<void()> work) noexcept {
 
 void leave_the_terminal_in_launcher() {
   ::setsid();
-  for (int n = 1; n < NSIG; ++n) ::signal(n, SIG_DFL);
   sigset_t none;
   ::sigemptyset(&none);
   ::sigprocmask(SIG_SETMASK, &none, nullptr);
@@ -188,10 +187,10 @@ monitor_descriptors::monitor_descriptors(const std::string& container_dir, const
   hold(monitor::output, std::move(streams.output));
   hold(monitor::errors, std::move(streams.errors));
   hold(monitor::input, std::move(streams.input));
-  hold(monitor::log, open_file(container_dir + "/log.json", O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW, 0640));
+  hold(monitor::log, open_file(container_dir, O_RDONLY | O_DIRECTORY));
   hold(monitor::listener, listen_at(run_dir, "attach", SOCK_STREAM));
   hold(monitor::starter, std::move(session));
-  hold(monitor::directory, open_file(container_dir, O_RDONLY | O_DIRECTORY));
+  hold(monitor::directory, open_file(run_dir, O_RDONLY | O_DIRECTORY));
   hold(monitor::namespaces, open_namespace(made.pid, namespace_kind::mnt));
 }
 

@@ -70,8 +70,8 @@ struct exit_report {
   int code = -1;
   std::int64_t finished_ns = 0;
 };
-std::optional<exit_report> read_exit(const std::string& container_dir) {
-  const std::string path = container_dir + "/exit.json";
+std::optional<exit_report> read_exit(const std::string& directory) {
+  const std::string path = directory + "/exit.json";
   const unique_fd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
   if (!fd) return std::nullopt;
   const auto j = nlohmann::json::parse(read_all(fd.get(), path), nullptr, false);
@@ -81,12 +81,12 @@ std::optional<exit_report> read_exit(const std::string& container_dir) {
 
 /// Waits until the monitor wrote exit.json, as long as there is a monitor to write it.
 std::optional<exit_report> wait_exit_report(engine& e, const container_record& r) {
-  const auto state = read_state(e.container_run_dir(r.id));
+  const auto state = read_state(e.bundle_dir(r.id));
   const unique_fd monitor =
       state && state->boot_id == boot_id() ? open_process(state->monitor, state->monitor_start_time) : unique_fd();
   for (;;) {
     const bool monitor_gone = !monitor || has_ended(monitor.get());
-    if (auto report = read_exit(e.container_dir(r.id)); report || monitor_gone) return report;
+    if (auto report = read_exit(e.bundle_dir(r.id)); report || monitor_gone) return report;
     has_ended(monitor.get(), milliseconds(1));
   }
 }
@@ -119,7 +119,7 @@ launch_plan plan_launch(engine& e, const container_record& r, const container_sp
   plan.stdin_open = spec.interactive;
   plan.session = options.attach;
   plan.container_dir = e.container_dir(r.id);
-  plan.run_dir = e.container_run_dir(r.id);
+  plan.run_dir = e.bundle_dir(r.id);
   const engine_config& c = e.config();
   plan.monitor = {c.libexec + "/kit-monitor",
                   c.program,
@@ -141,7 +141,7 @@ namespace {
 template <class Take>
 file_lock take_lock(engine& e, const container_id& id, Take take) {
   try {
-    return take(e.container_dir(id) + "/lock");
+    return take(e.container_dir(id));
   } catch (const error& x) {
     if (x.code() == errc::not_found) fail(errc::not_found, "no such container: {}", id.brief());
     throw;
@@ -150,22 +150,27 @@ file_lock take_lock(engine& e, const container_id& id, Take take) {
 }  // namespace
 
 file_lock lock_container(engine& e, const container_id& id) {
-  return take_lock(e, id, [](const std::string& path) { return file_lock::wait(path); });
+  return take_lock(e, id, [](const std::string& path) { return file_lock::wait_directory(path); });
 }
 file_lock try_lock_container(engine& e, const container_id& id) {
-  return take_lock(e, id, [](const std::string& path) { return file_lock::try_now(path); });
+  return take_lock(e, id, [](const std::string& path) { return file_lock::try_directory(path); });
 }
 
-void clear_run(engine& e, const container_record& r) {
+void end_run(engine& e, const container_record& r, function_ref<void()> record) {
   records& records = e.records();
   any_isolation& isolation = e.isolation(r.isolation);
   retry_busy([&] { isolation.remove(e.as_container(r)); });
-  for (const endpoint_record& p : records.endpoints(r.id)) {
+  const std::vector<endpoint_record> endpoints = records.endpoints(r.id);
+  for (const endpoint_record& p : endpoints) {
     const network_record n = records.network(p.network.text());
     e.network(n.driver).detach(as_network(e, n), as_endpoint(e, p, -1), attachment_from_json(p.attachment));
-    records.release_endpoint(p.id);
   }
-  remove_tree(e.container_run_dir(r.id));
+  records.transaction([&] {
+    for (const endpoint_record& p : endpoints) records.release_endpoint(p.id);
+    record();
+  });
+  // Last: exit.json stands in it, and until the exit is recorded that is all there is to know of it.
+  remove_tree(e.bundle_dir(r.id));
 }
 
 file_lock lock_images(engine& e) { return file_lock::wait(e.config().root + "/images.lock", file_lock::mode::shared); }
@@ -234,9 +239,9 @@ session start(engine& e, const container_id& id, const start_options& options) {
   const image_config image = parse_image_config(manifest->config);
 
   // A run that ended without being finished: its remains go first.
-  if (::access(e.container_run_dir(id).c_str(), F_OK) == 0) clear_run(e, r);
-  ::unlink((e.container_dir(id) + "/exit.json").c_str());
-  make_directories(e.container_run_dir(id) + "/state", 0700);
+  if (::access(e.bundle_dir(id).c_str(), F_OK) == 0) end_run(e, r, [] {});
+  make_directories(e.bundle_dir(id), 0711);
+  make_directories(e.bundle_dir(id) + "/state", 0700);
 
   const network_record n = find_network(e, spec.network);
   const network_traits traits = e.network(n.driver).traits();
@@ -244,7 +249,7 @@ session start(engine& e, const container_id& id, const start_options& options) {
   if (traits.network_namespace == netns::own) endpoint = e.records().lease_endpoint(n, id, "eth0");
 
   try {
-    bundle_plan bundle{e.container_dir(id),
+    bundle_plan bundle{e.bundle_dir(id),
                        id.str(),
                        e.owner(id.text()),
                        fmt::format("/kit-{}/{}", e.root_tag(), id.text()),
@@ -277,13 +282,14 @@ session start(engine& e, const container_id& id, const start_options& options) {
     });
     return {std::move(l.session), spec.tty};
   } catch (const error& x) {
-    clear_run(e, r);
     r.state = r.started_ns != 0 ? container_state::exited : container_state::created;
     r.init = {};
     r.exit_code = x.code() == errc::not_found ? 127 : x.code() == errc::permission ? 126 : 128;
     r.error = x.what();
     if (r.started_ns != 0) r.finished_ns = now_ns();
-    e.records().update(r);
+    const container_record failed = r;
+    r.init = {};
+    end_run(e, r, [&] { e.records().update(failed); });
     throw;
   }
 }
@@ -303,27 +309,25 @@ container_record finish(engine& e, const container_id& id) {
       r.oom_killed = e.isolation(r.isolation).stats(e.as_container(r)).oom_kills > 0;
     } catch (const error&) {  // its cgroups are gone: a reboot, or somebody else's hand
     }
-  clear_run(e, r);
-  r.state = container_state::exited;
-  r.init = {};
-  r.exit_code = report ? report->code : -1;
-  r.finished_ns = report ? report->finished_ns : now_ns();
-  r.error = report ? "" : "the exit code is unknown: the monitor was gone before the container ended";
-  if (!r.auto_remove) {
-    e.records().transaction([&] {
-      e.records().update(r);
-      add_event(e, r, "die", {{"exitCode", std::to_string(r.exit_code)}});
-    });
-    return r;
+  container_record ended = r;
+  ended.state = container_state::exited;
+  ended.init = {};
+  ended.exit_code = report ? report->code : -1;
+  ended.finished_ns = report ? report->finished_ns : now_ns();
+  ended.error = report ? "" : "the exit code is unknown: the monitor was gone before the container ended";
+  if (r.auto_remove) {
+    ended.state = container_state::removing;
+    any_storage& storage = e.storage(r.storage);
+    retry_busy([&] { storage.remove(layer_id::from(id.text())); });
   }
-  e.storage(r.storage).remove(layer_id::from(id.text()));
-  e.records().transaction([&] {
-    add_event(e, r, "die", {{"exitCode", std::to_string(r.exit_code)}});
-    add_event(e, r, "destroy");
+  end_run(e, r, [&] {
+    add_event(e, ended, "die", {{"exitCode", std::to_string(ended.exit_code)}});
+    if (!ended.auto_remove) return e.records().update(ended);
+    add_event(e, ended, "destroy");
     e.records().remove_container(id);
   });
-  remove_tree(e.container_dir(id));
-  return r;
+  if (ended.auto_remove) remove_tree(e.container_dir(id));
+  return ended;
 }
 
 bool needs_tidying(engine& e) {
@@ -421,10 +425,9 @@ void remove(engine& e, const container_id& id, bool force) {
   if (is_live(r)) fail(errc::conflict, "cannot remove container {}: it was started again meanwhile", r.name);
   r.state = container_state::removing;
   e.records().update(r);
-  clear_run(e, r);
   any_storage& storage = e.storage(r.storage);
   retry_busy([&] { storage.remove(layer_id::from(id.text())); });
-  e.records().transaction([&] {
+  end_run(e, r, [&] {
     add_event(e, r, "destroy");
     e.records().remove_container(id);
   });

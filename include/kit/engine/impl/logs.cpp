@@ -36,9 +36,7 @@ std::optional<log_entry> parse_line(std::string_view line) {
 /// Reads entries from a file that may grow.
 class log_reader {
  public:
-  explicit log_reader(const std::string& path) : fd_(::open(path.c_str(), O_RDONLY | O_CLOEXEC)) {
-    if (!fd_ && errno != ENOENT) fail_errno(errno, "open {}", path);
-  }
+  explicit log_reader(std::string path) : path_(std::move(path)) {}
   /// The next whole entry; empty at what is the end now.
   std::optional<log_entry> next() {
     for (;;) {
@@ -52,6 +50,7 @@ class log_reader {
       used_ = 0;
       const auto had = buffer_.size();
       buffer_.resize(had + 64 * 1024);
+      if (!fd_) open();
       const ssize_t n = fd_ ? ::read(fd_.get(), buffer_.data() + had, 64 * 1024) : 0;
       buffer_.resize(had + static_cast<std::size_t>(n > 0 ? n : 0));
       if (n <= 0) return std::nullopt;
@@ -59,6 +58,13 @@ class log_reader {
   }
 
  private:
+  /// The monitor makes the file when there is something to log.
+  void open() {
+    fd_.reset(::open(path_.c_str(), O_RDONLY | O_CLOEXEC));
+    if (!fd_ && errno != ENOENT) fail_errno(errno, "open {}", path_);
+  }
+
+  std::string path_;
   unique_fd fd_;
   std::string buffer_;
   std::size_t used_ = 0;
@@ -88,8 +94,8 @@ void read_log(engine& e, const container_id& id, const log_options& options, fun
   if (options.follow) {
     watch.reset(::inotify_init1(IN_CLOEXEC | IN_NONBLOCK));
     if (!watch) fail_errno(errno, "inotify");
-    ::inotify_add_watch(watch.get(), path.c_str(), IN_MODIFY);
-    ::inotify_add_watch(watch.get(), e.container_dir(id).c_str(), IN_MOVED_TO | IN_DELETE_SELF | IN_CREATE);
+    ::inotify_add_watch(watch.get(), e.container_dir(id).c_str(), IN_MODIFY | IN_CREATE | IN_DELETE_SELF);
+    ::inotify_add_watch(watch.get(), e.bundle_dir(id).c_str(), IN_MOVED_TO | IN_DELETE_SELF);  // exit.json
   }
   log_reader reader(path);
   if (options.tail >= 0) {

@@ -65,8 +65,8 @@ void check_container(engine& e, const container_record& r, report& out) {
   {
     const auto lock = try_lock_container(e, r.id);
     if (!lock) return;  // somebody is at work on it
-    const auto state = read_state(e.container_run_dir(r.id));
-    const bool started = ::access(e.container_run_dir(r.id).c_str(), F_OK) == 0;
+    const auto state = read_state(e.bundle_dir(r.id));
+    const bool started = ::access(e.bundle_dir(r.id).c_str(), F_OK) == 0;
     const bool lives = state && process_lives(state->pid, state->start_time, state->boot_id);
     if ((r.state == container_state::created || r.state == container_state::exited) && lives) {
       out.found(object, "it runs, and the records do not say so", "recorded as running", [&] {
@@ -79,7 +79,7 @@ void check_container(engine& e, const container_record& r, report& out) {
       return;
     }
     if ((r.state == container_state::created || r.state == container_state::exited) && started) {
-      out.found(object, "a start was interrupted", "its remains were removed", [&] { clear_run(e, r); });
+      out.found(object, "a start was interrupted", "its remains were removed", [&] { end_run(e, r, [] {}); });
       return;
     }
   }
@@ -93,19 +93,17 @@ void check_container(engine& e, const container_record& r, report& out) {
 
 /// Directories of containers that have no record: their creation was interrupted, or their removal after the records.
 void check_strays(engine& e, report& out) {
-  const auto stray = [&](const std::string& directory, bool locked_by_maker) {
-    for (const std::string& name : names_in(directory)) {
+  for (const std::string& top : {e.config().root + "/containers", e.config().run_dir + "/containers"})
+    for (const std::string& name : names_in(top)) {
       if (!container_id::valid(name)) continue;
       const auto id = container_id::from(name);
-      file_lock lock = locked_by_maker ? try_lock_container(e, id) : file_lock::try_now("/dev/null");
-      if (locked_by_maker && !lock) continue;
+      file_lock lock;
+      if (::access(e.container_dir(id).c_str(), F_OK) == 0 && !(lock = try_lock_container(e, id))) continue;
       if (e.records().find_container(name)) continue;
-      out.found(fmt::format("directory {}/{}", directory, name), "no container is recorded under its name", "removed",
-                [&] { remove_tree(fmt::format("{}/{}", directory, name)); });
+      const std::string directory = fmt::format("{}/{}", top, name);
+      out.found("directory " + directory, "no container is recorded under its name", "removed",
+                [&] { remove_tree(directory); });
     }
-  };
-  stray(e.config().root + "/containers", true);
-  stray(e.config().run_dir + "/containers", false);
 }
 
 /// Control groups of this root that belong to no container.

@@ -299,17 +299,18 @@ bool cgroup::make() const {
       const bool cpuset = !h.v2 && contains(h.controllers, "cpuset");
       // Again if remove_parents of another process took a parent away in between.
       for (int attempt = 0;; ++attempt) {
-        for (auto slash = path_.find('/'); slash != std::string::npos; slash = path_.find('/', slash + 1)) {
-          const std::string parent = h.mount_point + "/" + path_.substr(0, slash);
-          if (::mkdir(parent.c_str(), 0755) != 0 && errno != EEXIST) fail_errno(errno, "make cgroup {}", parent);
-          if (cpuset) fill_cpuset(parent);
-        }
+        // The parents are nearly always there.
         if (::mkdir(directory(h).c_str(), 0755) == 0) {
           made.push_back(directory(h));
           break;
         }
         if (errno == EEXIST) break;
         if (errno != ENOENT || attempt == 8) fail_errno(errno, "make cgroup {}", directory(h));
+        for (auto slash = path_.find('/'); slash != std::string::npos; slash = path_.find('/', slash + 1)) {
+          const std::string parent = h.mount_point + "/" + path_.substr(0, slash);
+          if (::mkdir(parent.c_str(), 0755) != 0 && errno != EEXIST) fail_errno(errno, "make cgroup {}", parent);
+          if (cpuset) fill_cpuset(parent);
+        }
       }
       if (cpuset) fill_cpuset(directory(h));
       if (h.v2) enable_controllers(h, path_, usual_controllers);

@@ -143,18 +143,35 @@ std::pair<unique_fd, unique_fd> make_pipe() {
   return {unique_fd(ends[0]), unique_fd(ends[1])};
 }
 
-file_lock file_lock::wait(const std::string& path, mode m) {
-  unique_fd fd = open_file(path, O_RDWR | O_CREAT, 0600);
-  while (::flock(fd.get(), m == mode::exclusive ? LOCK_EX : LOCK_SH) != 0)
+namespace {
+
+int operation(file_lock::mode m) { return m == file_lock::mode::exclusive ? LOCK_EX : LOCK_SH; }
+
+unique_fd lock_and_wait(unique_fd fd, int how, const std::string& path) {
+  while (::flock(fd.get(), how) != 0)
     if (errno != EINTR) fail_errno(errno, "lock {}", path);
-  return file_lock(std::move(fd));
+  return fd;
 }
 
-file_lock file_lock::try_now(const std::string& path, mode m) {
-  unique_fd fd = open_file(path, O_RDWR | O_CREAT, 0600);
-  if (::flock(fd.get(), (m == mode::exclusive ? LOCK_EX : LOCK_SH) | LOCK_NB) == 0) return file_lock(std::move(fd));
+unique_fd lock_if_free(unique_fd fd, int how, const std::string& path) {
+  if (::flock(fd.get(), how | LOCK_NB) == 0) return fd;
   if (errno != EWOULDBLOCK) fail_errno(errno, "lock {}", path);
-  return file_lock(unique_fd());
+  return {};
+}
+
+}  // namespace
+
+file_lock file_lock::wait(const std::string& path, mode m) {
+  return file_lock(lock_and_wait(open_file(path, O_RDWR | O_CREAT, 0600), operation(m), path));
+}
+file_lock file_lock::try_now(const std::string& path, mode m) {
+  return file_lock(lock_if_free(open_file(path, O_RDWR | O_CREAT, 0600), operation(m), path));
+}
+file_lock file_lock::wait_directory(const std::string& path) {
+  return file_lock(lock_and_wait(open_file(path, O_RDONLY | O_DIRECTORY), LOCK_EX, path));
+}
+file_lock file_lock::try_directory(const std::string& path) {
+  return file_lock(lock_if_free(open_file(path, O_RDONLY | O_DIRECTORY), LOCK_EX, path));
 }
 
 }  // namespace kit
