@@ -73,11 +73,11 @@ std::string to_json(const container_spec& spec) {
 container_spec spec_from_json(std::string_view json) {
   container_spec spec;
   try {
-    const auto j = nlohmann::json::parse(json);
+    const auto j = nlohmann::json::parse(json).get<nlohmann::json::object_t>();
     each_member(spec, [&](const char* name, auto& member) {
-      if (auto at = j.find(name); at != j.end()) at->get_to(member);
+      if (auto at = j.find(name); at != j.end()) at->second.get_to(member);
     });
-    if (auto at = j.find("entrypoint"); at != j.end()) spec.entrypoint = at->get<std::vector<std::string>>();
+    if (auto at = j.find("entrypoint"); at != j.end()) spec.entrypoint = at->second.get<std::vector<std::string>>();
   } catch (const nlohmann::json::exception& e) {
     fail(errc::invalid, "read the container's specification in the records: {}", e.what());
   }
