@@ -73,6 +73,7 @@ std::vector<layer_id> ensure_unpacked(engine& e, const image& i, const std::stri
       c.libexec + "/kit-image", "--root", c.root, "--run-dir", c.run_dir, "internal", "unpack",
       i.manifest.digest,        storage};
   std::vector<char*> argv;
+  argv.reserve(args.size() + 1);
   for (std::string& a : args) argv.push_back(a.data());
   argv.push_back(nullptr);
   pid_t pid = 0;

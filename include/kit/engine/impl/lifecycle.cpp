@@ -24,7 +24,6 @@ namespace kit {
 namespace {
 
 using std::chrono::milliseconds;
-using std::chrono::steady_clock;
 
 bool is_live(const container_record& r) {
   return r.state == container_state::running || r.state == container_state::paused;
