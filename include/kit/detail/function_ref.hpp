@@ -14,13 +14,14 @@ class function_ref;
 template <class R, class... Args>
 class function_ref<R(Args...)> {
  public:
-  // clang-format off: version 14 has no layout for a constructor with a trailing requires-clause
-  // NOLINTNEXTLINE(*-explicit-constructor, bugprone-forwarding-reference-overload): as std::function, and constrained
+  // As std::function's, and constrained. Version 14 has no layout for such a constructor:
+  // clang-format off
+  // NOLINTNEXTLINE(*-explicit-constructor, bugprone-forwarding-reference-overload)
   template <class F>
-  requires(!std::is_same_v<std::remove_cvref_t<F>, function_ref> && std::is_invocable_r_v<R, F&, Args...>)
-      function_ref(F&& f)
-  noexcept
-      : to_(const_cast<void*>(static_cast<const void*>(std::addressof(f)))), call_([](void* to, Args... args) -> R {
+    requires(!std::is_same_v<std::remove_cvref_t<F>, function_ref> && std::is_invocable_r_v<R, F&, Args...>)
+  function_ref(F&& f) noexcept
+      : to_(const_cast<void*>(static_cast<const void*>(std::addressof(f)))),
+        call_([](void* to, Args... args) -> R {
           return (*static_cast<std::remove_reference_t<F>*>(to))(std::forward<Args>(args)...);
         }) {}
   // clang-format on
