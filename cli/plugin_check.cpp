@@ -54,7 +54,7 @@ int plugin_check(invocation& call) {
         }
         std::fflush(stdout);
       },
-      only);
+      only, call.engine().config().libexec);
   if (format.empty())
     fmt::print("{} {} {}: {} passed, {} failed, {} skipped\n", to_string(p.kind()), p.name(), p.version(),
                counts.passed, counts.failed, counts.skipped);

@@ -14,7 +14,8 @@ struct check_counts {
 
 /// Runs the conformance suite of p's family on p, or the check named `only`, and tells each outcome to `out`. What
 /// `kit plugin check` does. Needs root; see kit/testing/ for what each suite needs besides. Throws not_found if no
-/// check is named `only`.
-check_counts check_plugin(const plugin& p, testing::outcome_sink out, std::string_view only = {});
+/// check is named `only`. `libexec` is where kit's helper programs are (driver_config::libexec), for drivers that use them.
+check_counts check_plugin(const plugin& p, testing::outcome_sink out, std::string_view only = {},
+                          const std::string& libexec = {});
 
 }  // namespace kit
