@@ -74,6 +74,14 @@ void read_plan(const char* number) {
   need(syscall(SYS_close_range, 3U, ~0U, CLOSE_RANGE_CLOEXEC) == 0, launch_step::read_plan);
 }
 
+/// What the caller ignores (SIGPIPE, or SIGHUP by nohup), a new program must not.
+void reset_signals() {
+  struct sigaction standard = {};
+  standard.sa_handler = SIG_DFL;
+  for (int n = 1; n <= SIGRTMAX; ++n)
+    if (n != SIGKILL && n != SIGSTOP) sigaction(n, &standard, nullptr);
+}
+
 /// An empty one of its own: no key of the host's session is in reach.
 void make_keyring() {
   need(syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, nullptr) >= 0 || errno == ENOSYS, launch_step::make_keyring);
@@ -277,6 +285,7 @@ int main(int argc, char** argv) {
   if (argc != 2) return 126;
   read_plan(argv[1]);
   prctl(PR_SET_DUMPABLE, 0);
+  reset_signals();
   make_keyring();
   take_session();
   const bool must_enter_directory = enter_directory();

@@ -16,8 +16,7 @@ namespace kit {
 cloned_process clone_process(std::uint64_t flags, int cgroup) {
   int pidfd = -1;
   clone_args args{};
-  // What the caller ignores (SIGPIPE), a new program must not.
-  args.flags = flags | CLONE_PIDFD | CLONE_CLEAR_SIGHAND;
+  args.flags = flags | CLONE_PIDFD;
   args.pidfd = reinterpret_cast<std::uintptr_t>(&pidfd);
   args.exit_signal = SIGCHLD;
   if (cgroup >= 0) {
