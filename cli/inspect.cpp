@@ -51,7 +51,7 @@ json describe_networks(kit::engine& engine, const container_record& c) {
                       {"MacAddress", e.mac},
                       {"Link", e.link}};
     settings["Networks"][n.name] = one;
-    if (settings["IPAddress"] == "")
+    if (settings["IPAddress"].get_ref<const std::string&>().empty())
       for (const char* member : {"IPAddress", "IPPrefixLen", "Gateway", "MacAddress"}) settings[member] = one[member];
   }
   return settings;

@@ -34,7 +34,7 @@ class basic_id {
   [[nodiscard]] std::string str() const { return std::string(text()); }
   /// The first twelve digits, as people see it.
   [[nodiscard]] constexpr std::string_view brief() const noexcept { return text().substr(0, 12); }
-  auto operator<=>(const basic_id&) const = default;
+  auto operator<=>(const basic_id&) const = default;  // NOLINT(modernize-use-nullptr): clang-tidy 14 misreads it
 
  private:
   std::array<char, size> digits_;

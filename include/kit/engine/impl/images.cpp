@@ -17,8 +17,6 @@
 #include "kit/image/store.hpp"
 #include "kit/system/error.hpp"
 
-extern char** environ;
-
 namespace kit {
 namespace {
 

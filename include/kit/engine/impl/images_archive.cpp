@@ -253,7 +253,7 @@ std::string import_image(engine& e, int from, std::string_view name, const std::
     config.diff_ids = {done.diff_id};
     config.history = {{config.created, "", "", std::string(message.empty() ? "imported from -" : message), false}};
     const std::string media_type(media_type_of(store, blob.digest));
-    const std::string digest = publish_image(
+    std::string digest = publish_image(
         e, store, config, {{blob.digest, done.diff_id, done.diff_id, media_type, blob.size}}, reference_text);
     a.publish(e, storage, done.diff_id);
     e.records().add({now_ns(), "image", "import", digest, {{"name", reference_text}}});
@@ -294,7 +294,7 @@ std::string commit(engine& e, const container_id& id, const commit_options& opti
   std::vector<manifest_record::layer> layers = base.manifest.layers;
   layers.push_back(
       {blob.digest, contents.diff_id, chain_ids(config.diff_ids).back(), std::string(media_type_layer), blob.size});
-  const std::string digest = publish_image(e, store, config, std::move(layers), reference_text);
+  std::string digest = publish_image(e, store, config, std::move(layers), reference_text);
   e.records().add({now_ns(), "container", "commit", id.str(), {{"imageID", digest}, {"imageRef", reference_text}}});
   return digest;
 }

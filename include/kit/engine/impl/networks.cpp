@@ -69,7 +69,7 @@ void ensure_default_networks(engine& e) {
   if (records.find_network("none")) return;
   const std::string tag = e.root_tag();
   const std::string configured = e.config().default_subnet;
-  const auto [prefix, gateway] =
+  const std::pair<std::string, std::string> range =
       configured.empty() ? draw_subnet(tag) : std::pair(configured, first_address(configured));
   records.transaction([&] {
     if (records.find_network("none")) return;
@@ -79,8 +79,8 @@ void ensure_default_networks(engine& e) {
       n.name = n.driver = name;
       n.created_ns = now_ns();
       if (n.name == "bridge") {
-        n.prefixes = {prefix};
-        n.gateways = {gateway};
+        n.prefixes = {range.first};
+        n.gateways = {range.second};
         n.link = "kit" + tag;
       }
       records.insert(n);

@@ -366,7 +366,7 @@ std::string expect_error(errc code, std::string_view what, std::initializer_list
   try {
     call();
   } catch (const error& e) {
-    const std::string message = e.what();
+    std::string message = e.what();
     expect(e.code() == code, "{}: answered {} ({}), not {}", what, to_string(e.code()), message, to_string(code));
     for (auto word : words)
       expect(message.find(word) != std::string::npos, "{}: the message \"{}\" does not name {}", what, message, word);
