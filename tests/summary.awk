@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-# Sums up ctest logs (-V -O): a program counts as one test, a .bats file as one for each of its tests. Names what was
+# Sums up what ctest -V printed: a program counts as one test, a .bats file as one for each of its tests. Names what was
 # skipped, with the reason, and what failed; the last line is the sum. Exit 1 if anything failed.
 #
 # -v broken=N: presets that did not build. -v left=TEXT: what the tests left on the host.

@@ -14,10 +14,14 @@ new_root() {
 
 remove_root() {
   [[ -n ${KIT_ROOT:-} ]] || return 0
-  local ids
+  local ids tag
+  tag=$(kit system info --format '{{.RootTag}}')
   ids=$(kit ps -aq --no-trunc) || true
   # shellcheck disable=SC2086
   [[ -z $ids ]] || kit rm -f $ids >/dev/null || true
+  # A root keeps its one group per hierarchy between runs; this root has had its last.
+  gone() { [[ -z $(find /sys/fs/cgroup -mindepth 1 -maxdepth 2 -name "kit-$tag" ! -exec rmdir {} \; -print 2>/dev/null) ]]; }
+  within 10 gone || true
   rm -rf "${KIT_ROOT%/root}"
 }
 
