@@ -19,17 +19,22 @@ load common
 @test "a cpu limit holds within 10 % over 2 seconds" {
   kit run -d --name half --cpus 0.5 busybox sh -c 'while :; do :; done'
   sleep 0.5
-  local pid before after begin end
+  local pid before after begin end share try
   pid=$(pid_of half)
   spent() { awk '{print $14 + $15}' "/proc/$pid/stat"; }
-  before=$(spent) begin=$(date +%s%N)
-  sleep 2
-  after=$(spent) end=$(date +%s%N)
+  # It may never have more; that it gets as much, a busy host can delay.
+  for try in 1 2 3 4 5; do
+    before=$(spent) begin=$(date +%s%N)
+    sleep 2
+    after=$(spent) end=$(date +%s%N)
+    # Hundredths of a processor, from ticks of 1/100 s.
+    share=$(((after - before) * 1000000000 / (end - begin)))
+    echo "try $try: used $share % of a processor"
+    [ "$share" -le 55 ] || return 1
+    [ "$share" -lt 45 ] || break
+  done
   kit rm -f half
-  # Hundredths of a processor, from ticks of 1/100 s.
-  local share=$(((after - before) * 1000000000 / (end - begin)))
-  echo "used $share % of a processor"
-  [ "$share" -ge 45 ] && [ "$share" -le 55 ]
+  [ "$share" -ge 45 ]
 }
 
 @test "a pids limit stops a fork bomb" {
