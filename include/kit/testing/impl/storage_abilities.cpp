@@ -119,6 +119,7 @@ void changes_see_all_that_counts(storage_fixture& f) {
 }
 
 void changes_see_attributes(storage_fixture& f) {
+  need_attributes(f);
   expect_exact_changes(
       f,
       [](int root) {

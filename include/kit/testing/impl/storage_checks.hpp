@@ -4,6 +4,9 @@
 
 namespace kit::testing::detail {
 
+/// Skips the check where the file system below the layers has no user extended attributes.
+void need_attributes(storage_fixture& f);
+
 using storage_checks_part = std::span<const check<storage_fixture>>;
 
 storage_checks_part storage_call_checks();          // storage_calls.cpp: what the calls answer

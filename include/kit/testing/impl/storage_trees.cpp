@@ -14,6 +14,18 @@
 #include "kit/testing/impl/storage_checks.hpp"
 
 namespace kit::testing::detail {
+void need_attributes(storage_fixture& f) {
+  const stacked_layer l = f.base();
+  const unique_fd root = f.open(l, access::read_write);
+  put_file(root.get(), "a", "");
+  try {
+    put_attribute(root.get(), "a", "user.kit", "1");
+  } catch (const error& e) {
+    if (e.sys_errno() == EOPNOTSUPP) skip("the file system below has no user attributes");
+    throw;
+  }
+}
+
 namespace {
 
 constexpr std::int64_t long_ago = 1'234'567'890'123'456'789;  // 2009, with nanoseconds
@@ -255,18 +267,6 @@ void lower_modes_and_owners_change(storage_fixture& f) {
         expect(status(root, "link").st_uid == 5, "symlink");
         expect(get_file(root, "file") == "content" && exists(root, "d/inside"), "contents are lost");
       });
-}
-
-void need_attributes(storage_fixture& f) {
-  const stacked_layer l = f.base();
-  const unique_fd root = f.open(l, access::read_write);
-  put_file(root.get(), "a", "");
-  try {
-    put_attribute(root.get(), "a", "user.kit", "1");
-  } catch (const error& e) {
-    if (e.sys_errno() == EOPNOTSUPP) skip("the file system below has no user attributes");
-    throw;
-  }
 }
 
 void attributes_are_kept(storage_fixture& f) {
