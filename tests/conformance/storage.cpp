@@ -6,6 +6,7 @@
 #include <cstdio>
 #include <cstdlib>
 
+#include "drivers/storage/aufs.hpp"
 #include "drivers/storage/overlayfs.hpp"
 #include "drivers/storage/vfs.hpp"
 #include "faulty_storage.hpp"
@@ -50,6 +51,9 @@ TEST_CASE("vfs, as a plugin") { conforms(plugged("vfs")); }
 TEST_CASE("overlayfs") { conforms(direct<drivers::overlayfs>); }
 TEST_CASE("overlayfs, erased") { conforms(erased<drivers::overlayfs>); }
 TEST_CASE("overlayfs, as a plugin") { conforms(plugged("overlayfs")); }
+TEST_CASE("aufs") { conforms(direct<drivers::aufs>); }
+TEST_CASE("aufs, erased") { conforms(erased<drivers::aufs>); }
+TEST_CASE("aufs, as a plugin") { conforms(plugged("aufs")); }
 TEST_CASE("the faulty driver without a fault") {
   conforms([](const driver_config& c) { return faulty_storage(c, storage_fault::none); });
 }

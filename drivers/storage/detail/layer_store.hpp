@@ -64,4 +64,17 @@ std::string nearest_existing(std::string path);
 /// "ext4"; in hexadecimal if it is not one of those that people put layers on.
 std::string file_system_of(const std::string& path);
 
+/// A directory for probe to try things in, gone at the end of the scope.
+class temporary_directory {
+ public:
+  explicit temporary_directory(const std::string& parent);
+  temporary_directory(const temporary_directory&) = delete;
+  temporary_directory& operator=(const temporary_directory&) = delete;
+  ~temporary_directory();
+  [[nodiscard]] const std::string& path() const { return path_; }
+
+ private:
+  std::string path_;
+};
+
 }  // namespace kit::drivers::detail

@@ -11,6 +11,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cstdlib>
 #include <memory>
 
 #include "kit/system/error.hpp"
@@ -254,6 +255,18 @@ std::string file_system_of(const std::string& path) {
     case 0x2fc12fc1: return "zfs";
     case 0x00c0ffee: return "hostfs";
     default: return fmt::format("{:#x}", static_cast<unsigned long>(found.f_type));
+  }
+}
+
+temporary_directory::temporary_directory(const std::string& parent) : path_(parent + "/.kit-probe.XXXXXX") {
+  if (::mkdtemp(path_.data()) == nullptr) fail_errno(errno, "make a directory in {}", parent);
+}
+
+temporary_directory::~temporary_directory() {
+  try {
+    remove_tree(path_);
+  } catch (const error& e) {
+    this_call().log(log_level::warning, e.what());
   }
 }
 

@@ -18,6 +18,8 @@
 namespace kit::drivers {
 namespace {
 
+using detail::temporary_directory;
+
 constexpr std::size_t most_parents = 499;  // OVL_MAX_STACK is 500, and the layer itself is one of them when read
 
 constexpr std::string_view volatile_key = "volatile";
@@ -67,27 +69,6 @@ mount overlay(std::vector<std::string> lowers, const std::string& layer) {
 /// The kernel refuses to mount a volatile layer twice, because it cannot know whether there was a power cut between.
 /// Losing its contents then is what the option says.
 void forget_last_mount(const std::string& layer) { remove_tree(work_of(layer) + "/work/incompat"); }
-
-/// A directory that is gone at the end of the scope.
-class temporary_directory {
- public:
-  explicit temporary_directory(const std::string& parent) : path_(parent + "/.kit-probe.XXXXXX") {
-    if (::mkdtemp(path_.data()) == nullptr) fail_errno(errno, "make a directory in {}", parent);
-  }
-  temporary_directory(const temporary_directory&) = delete;
-  temporary_directory& operator=(const temporary_directory&) = delete;
-  ~temporary_directory() {
-    try {
-      remove_tree(path_);
-    } catch (const error& e) {
-      this_call().log(log_level::warning, e.what());
-    }
-  }
-  [[nodiscard]] const std::string& path() const { return path_; }
-
- private:
-  std::string path_;
-};
 
 std::string yes_no(bool yes) { return yes ? "yes" : "no"; }
 
@@ -225,7 +206,8 @@ void overlayfs::changes(const layer& l, change_sink out) {
   auto report = [out](difference d, const std::string& path) { out({static_cast<change::kind>(d), path}); };
   if (l.parents.empty()) return compare_trees(-1, after.get(), report);
   const unique_fd before = make_detached(mounts({l.parents.front(), l.parents.subspan(1)}, access::read_only));
-  compare_overlay(before.get(), after.get(), open_directory(diff_of(store_.path(l.id))).get(), report);
+  compare_union(before.get(), after.get(), open_directory(diff_of(store_.path(l.id))).get(), whiteouts::overlay,
+                report);
 }
 
 }  // namespace kit::drivers

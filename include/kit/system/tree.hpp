@@ -3,7 +3,9 @@
 #include <chrono>
 #include <cstdint>
 #include <map>
+#include <span>
 #include <string>
+#include <string_view>
 
 #include "kit/detail/function_ref.hpp"
 
@@ -34,10 +36,17 @@ enum class difference : std::uint32_t { added = 1, modified = 2, deleted = 3 };
 /// this_call() between files. Holds two descriptors per level of depth.
 void compare_trees(int before, int after, function_ref<void(difference, const std::string& path)> out);
 
-/// The same answer for an `after` that is an overlay over `before` with the upper directory `upper`, at the cost of
-/// what stands in `upper`. For overlays made with redirect_dir and metacopy off: there, what is not in the upper
-/// directory is as it was.
-void compare_overlay(int before, int after, int upper, function_ref<void(difference, const std::string& path)> out);
+/// How a union file system writes deletions down in the directory that holds a layer's differences.
+enum class whiteouts : std::uint32_t {
+  overlay,  ///< a device 0/0 under the name itself; an opaque directory has trusted.overlay.opaque=y
+  aufs,     ///< `.wh.NAME`; an opaque directory holds `.wh..wh..opq`; all other `.wh..wh.*` are aufs's own books
+};
+
+/// The same answer for an `after` that is a union over `before` with the differences in directory `upper`, written in
+/// the manner of `how`, at the cost of what stands in `upper`. For overlays made with redirect_dir and metacopy off:
+/// there, what is not in the upper directory is as it was.
+void compare_union(int before, int after, int upper, whiteouts how,
+                   function_ref<void(difference, const std::string& path)> out);
 
 /// Gives `to` the mode, owner, extended attributes (capabilities and ACLs among them) and modification time of `from`;
 /// both are open directories. Attributes by which overlayfs keeps its own books are left out.
@@ -53,7 +62,8 @@ struct tree_size {
   std::uint64_t bytes = 0;   ///< allocated on disk: st_blocks * 512
   std::uint64_t inodes = 0;  ///< each once, however many links it has; the directory itself is counted
 };
-tree_size measure_tree(int directory);
+/// What stands in `directory` itself under one of the names `without` is left out, with all below it.
+tree_size measure_tree(int directory, std::span<const std::string_view> without = {});
 
 /// Removes the directory `path` and all in it, as remove_tree does, until the clock strikes `until`. Answers whether it
 /// is gone; the rest can be removed by another call. Answers to this_call(). What vanishes meanwhile counts as removed.

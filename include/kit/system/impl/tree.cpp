@@ -107,22 +107,25 @@ bool is_directory(int fd) { return fd >= 0 && S_ISDIR(status_of(fd).st_mode); }
 
 class comparison {
  public:
-  explicit comparison(function_ref<void(difference, const std::string&)> out) : out_(out) {}
+  explicit comparison(function_ref<void(difference, const std::string&)> out, whiteouts how = whiteouts::overlay)
+      : out_(out), how_(how) {}
 
-  /// `guide`: an overlay's upper directory of `after`, whose names are all that can differ; -1: all names are looked at.
+  /// `guide`: a union's upper directory of `after`, whose names are all that can differ; -1: all names are looked at.
   void directories(int before, int after, int guide = -1) {
     // Bytewise order of whole paths is not the order of a walk: "a-b" stands before "a/b". So a
     // directory is two steps of its parent's list: itself under "a", its contents under "a/".
     std::vector<std::string> steps;
-    auto take = [&](int directory) {
+    auto take = [&](int directory, bool marks = false) {
       if (directory < 0) return;
       for (std::string& name : names_in(directory)) {
+        if (marks) name = visible(std::move(name));
+        if (name.empty()) continue;
         steps.push_back(name + '/');
         steps.push_back(std::move(name));
       }
     };
     if (guide >= 0) {
-      take(guide);
+      take(guide, how_ == whiteouts::aufs);
     } else {
       take(before);
       take(after);
@@ -150,12 +153,21 @@ class comparison {
 
  private:
   /// The upper directory of an entry, unless it is opaque: then it hides all that was, and is no guide.
-  static unique_fd guided(int guide, const std::string& name) {
+  [[nodiscard]] unique_fd guided(int guide, const std::string& name) const {
     unique_fd below = entry_of(guide, name);
     if (!below) return below;
+    if (how_ == whiteouts::aufs)
+      return is_directory(below.get()) && !entry_of(below.get(), ".wh..wh..opq") ? std::move(below) : unique_fd();
     char value = 'n';
     const ssize_t size = ::getxattr(by_descriptor(below.get()).c_str(), "trusted.overlay.opaque", &value, 1);
     return size == 1 && value == 'y' ? unique_fd() : std::move(below);
+  }
+
+  /// The name that an entry of an aufs branch speaks of; empty if it is a mark of the directory, or aufs's own.
+  static std::string visible(std::string name) {
+    constexpr std::string_view deleted = ".wh.";
+    if (name.rfind(".wh..wh.", 0) == 0) return {};
+    return name.rfind(deleted, 0) == 0 ? name.substr(deleted.size()) : name;
   }
 
   void entries(int before, int after) {
@@ -169,6 +181,7 @@ class comparison {
   }
 
   function_ref<void(difference, const std::string&)> out_;
+  whiteouts how_;
   std::string path_;
 };
 
@@ -320,8 +333,9 @@ class measuring {
     ++size.inodes;
   }
 
-  void below(int directory) {
+  void below(int directory, std::span<const std::string_view> without = {}) {
     for (const std::string& name : names_in(directory)) {
+      if (std::find(without.begin(), without.end(), name) != without.end()) continue;
       struct ::stat st {};
       if (::fstatat(directory, name.c_str(), &st, AT_SYMLINK_NOFOLLOW) != 0) {
         if (errno == ENOENT) continue;
@@ -411,9 +425,10 @@ void compare_trees(int before, int after, function_ref<void(difference, const st
   comparison(out).directories(before, after);
 }
 
-void compare_overlay(int before, int after, int upper, function_ref<void(difference, const std::string&)> out) {
+void compare_union(int before, int after, int upper, whiteouts how,
+                   function_ref<void(difference, const std::string&)> out) {
   if (!same_entry(before, after)) out(difference::modified, "");
-  comparison(out).directories(before, after, upper);
+  comparison(out, how).directories(before, after, upper);
 }
 
 void copy_status(int from, int to) {
@@ -430,10 +445,10 @@ void copy_tree(int from, int to) {
   copy_status(from, to);
 }
 
-tree_size measure_tree(int directory) {
+tree_size measure_tree(int directory, std::span<const std::string_view> without) {
   measuring m;
   m.entry(status_of(directory));
-  m.below(directory);
+  m.below(directory, without);
   return m.size;
 }
 
