@@ -203,6 +203,10 @@ TEST_CASE("config.json says what was asked") {
   CHECK(mounts.back()["destination"] == "/c");
   CHECK(mounts.back()["options"] == nlohmann::json({"rbind", "ro", "rprivate"}));
 
+  const auto points = mount_points(plan.spec);
+  for (const char* point : {"proc", "dev/pts", "etc/hosts", "c"})
+    CHECK(std::count(points.begin(), points.end(), point) == 1);
+
   plan.spec.privileged = true;
   const auto free = nlohmann::json::parse(config_json(plan, {}));
   CHECK_FALSE(free["linux"].contains("seccomp"));

@@ -62,6 +62,9 @@ std::vector<std::string> environment_of(const container_spec& spec, const image_
 /// for an unknown name.
 std::vector<std::string> capabilities_of(const container_spec& spec);
 
+/// Where something is mounted in a container of this specification: paths without the leading slash, sorted.
+std::vector<std::string> mount_points(const container_spec& spec);
+
 /// The whole config.json.
 std::string config_json(const bundle_plan& plan, const image_user& user);
 /// Writes hosts, hostname, resolv.conf and config.json into plan.directory and makes rootfs/. Repeatable.

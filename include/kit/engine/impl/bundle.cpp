@@ -296,6 +296,16 @@ std::vector<std::string> capabilities_of(const container_spec& spec) {
   return capability_names(set);
 }
 
+std::vector<std::string> mount_points(const container_spec& spec) {
+  bundle_plan plan;
+  plan.spec = spec;
+  std::vector<std::string> points;
+  for (const json& list : {standard_mounts(), user_mounts(plan)})
+    for (const json& m : list) points.push_back(m["destination"].get<std::string>().substr(1));
+  std::sort(points.begin(), points.end());
+  return points;
+}
+
 std::string process_json(const process_plan& plan) { return process_object(plan).dump(); }
 
 std::string config_json(const bundle_plan& plan, const image_user& user) {

@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <set>
 
+#include "kit/engine/bundle.hpp"
 #include "kit/engine/changes.hpp"
 #include "kit/engine/clock.hpp"
 #include "kit/engine/locks.hpp"
@@ -195,8 +196,12 @@ void write_image_index(engine& e) {
 
 std::vector<change> diff(engine& e, const container_id& id) {
   const container_record r = e.records().container(id.text());
+  // A runtime makes what it mounts upon: an empty file or directory that the program never saw is no change of its.
+  const std::vector<std::string> mounted = mount_points(spec_from_json(r.spec));
   std::vector<change> list;
-  changes(e.storage(r.storage), layer{layer_id::from(id.text()), r.chain}, [&](const change& c) { list.push_back(c); });
+  changes(e.storage(r.storage), layer{layer_id::from(id.text()), r.chain}, [&](const change& c) {
+    if (c.what != change::kind::added || !std::binary_search(mounted.begin(), mounted.end(), c.path)) list.push_back(c);
+  });
   return list;
 }
 

@@ -6,7 +6,6 @@
 #include <nlohmann/json.hpp>
 #include <thread>
 
-#include "kit/engine/changes.hpp"
 #include "kit/engine/clock.hpp"
 #include "kit/engine/images.hpp"
 #include "kit/engine/lifecycle.hpp"
@@ -282,8 +281,7 @@ std::string commit(engine& e, const container_id& id, const commit_options& opti
   {
     const auto lock = lock_container(e, id);
     const paused_while still(e, r, options.pause);
-    std::vector<change> list;
-    changes(driver, l, [&](const change& c) { list.push_back(c); });
+    const std::vector<change> list = diff(e, id);
     const unique_fd root = open_layer(driver, l, access::live);
     std::tie(blob, contents) = pack_to_blob(store, [&](int to) { return pack_changes(root.get(), list, to); });
   }
