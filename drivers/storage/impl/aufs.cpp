@@ -131,7 +131,7 @@ std::vector<mount> detail::aufs_mounts(std::span<const std::string> branches, bo
   if (list.empty()) list.emplace_back();
   m.options.push_back({"br", std::move(together)});
   m.options.push_back({"xino", xino});
-  // Without it a file hidden by a branch's stricter directory stays hidden below, and a looser one is not believed.
+  // Without it a chmod of a parent's directory is not believed: aufs asks the directory of every branch.
   m.options.push_back({"dirperm1", mount_option::flag{}});
   list.front() = std::move(m);
   return list;
