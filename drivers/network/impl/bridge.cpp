@@ -188,6 +188,13 @@ probe_report bridge::probe() const {
                 fmt::format("modprobe {}, or a kernel with it", kind),
                 {}};
     nftables nft;
+    if (!nft.accepts("add table inet kit_probe\n"
+                     "add chain inet kit_probe nat { type nat hook postrouting priority srcnat; }\n"
+                     "add rule inet kit_probe nat masquerade\n"))
+      return {false,
+              "the kernel has no address translation by nftables",
+              "modprobe nft_chain_nat nft_masq, or a kernel with them",
+              {}};
     auto other = rules::drops_forwarded(nft);
     report.usable = true;
     report.facts = {{"ip_forward", read_sysctl(forward4)}};

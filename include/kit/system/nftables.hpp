@@ -20,6 +20,8 @@ class nftables {
   /// be checked by the caller: they are part of a language. Throws with nft's own words: permission, unsupported
   /// (the kernel has no nftables), not_found (a table, chain or set is absent), else invalid.
   std::string run(const std::string& commands);
+  /// Whether the kernel would take `commands`: it is asked, and changes nothing.
+  bool accepts(const std::string& commands);
 
  private:
   struct context;

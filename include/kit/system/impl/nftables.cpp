@@ -22,6 +22,7 @@ struct api {
       from.function<decltype(nft_ctx_get_output_buffer)>("nft_ctx_get_output_buffer");
   decltype(nft_ctx_get_error_buffer)* error =
       from.function<decltype(nft_ctx_get_error_buffer)>("nft_ctx_get_error_buffer");
+  decltype(nft_ctx_set_dry_run)* set_dry_run = from.function<decltype(nft_ctx_set_dry_run)>("nft_ctx_set_dry_run");
   decltype(nft_run_cmd_from_buffer)* run = from.function<decltype(nft_run_cmd_from_buffer)>("nft_run_cmd_from_buffer");
 };
 
@@ -57,6 +58,14 @@ nftables::nftables() : context_(std::make_unique<context>()) {}
 nftables::~nftables() = default;
 nftables::nftables(nftables&&) noexcept = default;
 nftables& nftables::operator=(nftables&&) noexcept = default;
+
+bool nftables::accepts(const std::string& commands) {
+  nft().set_dry_run(context_->handle, true);
+  const bool fine = nft().run(context_->handle, commands.c_str()) == 0;
+  (void)nft().error(context_->handle);
+  nft().set_dry_run(context_->handle, false);
+  return fine;
+}
 
 std::string nftables::run(const std::string& commands) {
   const bool fine = nft().run(context_->handle, commands.c_str()) == 0;

@@ -39,7 +39,7 @@ void skip_unless_host_can() {
   const auto count = at(0x38, std::uint16_t{});
   for (unsigned i = 0; i < count; ++i)
     if (at(table + i * size, std::uint32_t{}) == 3) skip("{} is not static: apt-get install busybox-static", busybox);
-  if (cgroup_layout::here().kind() == "none") skip("no cgroup hierarchy is mounted");
+  if (cgroup_layout::here().hierarchies().empty()) skip("no cgroup hierarchy is mounted");
 }
 
 template <class Each>
