@@ -3,8 +3,6 @@
 
 #include <nftables/libnftables.h>
 
-#include <algorithm>
-
 #include "kit/system/error.hpp"
 #include "kit/system/library.hpp"
 
@@ -73,7 +71,9 @@ std::string nftables::run(const std::string& commands) {
   std::string words = nft().error(context_->handle);
   if (fine) return printed;
   const errc code = code_of(words);
-  std::replace(words.begin(), words.end(), '\n', ' ');
+  // The first complaint; the others mostly follow from it.
+  words = words.substr(0, words.find('\n'));
+  if (words.starts_with("Error: ")) words.erase(0, 7);
   fail(code, "change nftables: {}", words);
 }
 
