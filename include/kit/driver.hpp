@@ -41,6 +41,9 @@ struct option_schema {
   std::string help;
 };
 
+/// The bytes that a size option means: "64m", "1.5g", "4096"; b k m g t p, binary. Throws invalid, quoting the text.
+std::uint64_t parse_size(std::string_view text);
+
 /// What a driver can do on this host now. `reason` and `remedy` are one lower-case line each, both
 /// empty when the driver is usable without reserve; `facts` are what was seen (kernel, backing file
 /// system, limits), in the driver's own words, for people.

@@ -7,6 +7,7 @@
 #include <cstdlib>
 
 #include "drivers/storage/aufs.hpp"
+#include "drivers/storage/devicemapper.hpp"
 #include "drivers/storage/overlayfs.hpp"
 #include "drivers/storage/vfs.hpp"
 #include "faulty_storage.hpp"
@@ -54,6 +55,9 @@ TEST_CASE("overlayfs, as a plugin") { conforms(plugged("overlayfs")); }
 TEST_CASE("aufs") { conforms(direct<drivers::aufs>); }
 TEST_CASE("aufs, erased") { conforms(erased<drivers::aufs>); }
 TEST_CASE("aufs, as a plugin") { conforms(plugged("aufs")); }
+TEST_CASE("devicemapper") { conforms(direct<drivers::devicemapper>); }
+TEST_CASE("devicemapper, erased") { conforms(erased<drivers::devicemapper>); }
+TEST_CASE("devicemapper, as a plugin") { conforms(plugged("devicemapper")); }
 TEST_CASE("the faulty driver without a fault") {
   conforms([](const driver_config& c) { return faulty_storage(c, storage_fault::none); });
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 #include <chrono>
+#include <functional>
 #include <string>
 
 #include "kit/storage/types.hpp"
@@ -19,7 +20,12 @@ namespace kit::drivers::detail {
 /// Every step from one place to the next is one rename(2), so there is no state between.
 class layer_store {
  public:
-  explicit layer_store(std::string directory) : directory_(std::move(directory)) {}
+  /// What a driver keeps for a layer beside its files (a device, a subvolume): given back here, before the directory
+  /// that knows of it is deleted. False: it is still in use; the directory stays in the trash for a later try.
+  using give_back = std::function<bool(const std::string& directory)>;
+
+  explicit layer_store(std::string directory, give_back let_go = {})
+      : directory_(std::move(directory)), let_go_(std::move(let_go)) {}
 
   [[nodiscard]] const std::string& directory() const { return directory_; }
   /// Of a whole layer.
@@ -42,6 +48,8 @@ class layer_store {
   void remove(const layer_id& id);
   /// Deletes the trash, then tells every layer.
   void layers(layer_sink out);
+  /// Whether there is no layer, whole or partial.
+  [[nodiscard]] bool empty() const;
 
  private:
   /// Empty: there is no such layer.
@@ -50,9 +58,11 @@ class layer_store {
   void require_frozen_parents(const layer& l) const;
   void make_own_directories();
   void discard(const std::string& path);
+  bool delete_until(const std::string& path, std::chrono::steady_clock::time_point until);
   void empty_trash(std::chrono::steady_clock::time_point until);
 
   std::string directory_;
+  give_back let_go_;
 };
 
 /// Throws invalid, naming it, for an option that is not in `known`, or a boolean that is neither true nor false.

@@ -47,18 +47,6 @@ std::vector<std::string> names_in(const std::string& path) {
   return names;
 }
 
-/// Deletes an entry of the trash, unless somebody else does already. Answers whether nothing is left to do.
-bool delete_until(const std::string& path, std::chrono::steady_clock::time_point until) {
-  const int fd = ::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (fd < 0) {
-    if (errno == ENOENT) return true;
-    fail_errno(errno, "open {}", path);
-  }
-  const unique_fd held(fd);
-  if (::flock(fd, LOCK_EX | LOCK_NB) != 0) return true;
-  return remove_tree_until(path, until);
-}
-
 }  // namespace
 
 std::string layer_store::path(const layer_id& id) const { return directory_ + "/layers/" + id.str(); }
@@ -182,6 +170,19 @@ void layer_store::remove(const layer_id& id) {
   discard(directory_ + "/new/" + id.str());
 }
 
+/// Deletes an entry of the trash, unless somebody else does already. Answers false when time is up.
+bool layer_store::delete_until(const std::string& path, std::chrono::steady_clock::time_point until) {
+  const int fd = ::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (fd < 0) {
+    if (errno == ENOENT) return true;
+    fail_errno(errno, "open {}", path);
+  }
+  const unique_fd held(fd);
+  if (::flock(fd, LOCK_EX | LOCK_NB) != 0) return true;
+  if (let_go_ && !let_go_(path)) return true;
+  return remove_tree_until(path, until);
+}
+
 void layer_store::empty_trash(std::chrono::steady_clock::time_point until) {
   for (const std::string& name : names_in(directory_ + "/trash")) {
     try {
@@ -191,6 +192,12 @@ void layer_store::empty_trash(std::chrono::steady_clock::time_point until) {
       this_call().log(log_level::warning, e.what());
     }
   }
+}
+
+bool layer_store::empty() const {
+  for (const char* name : {"/new", "/layers"})
+    if (!names_in(directory_ + name).empty()) return false;
+  return true;
 }
 
 void layer_store::layers(layer_sink out) {

@@ -44,7 +44,6 @@ std::string to_json(const container_spec&);
 container_spec spec_from_json(std::string_view json);
 
 /// Parsers of Docker's notations; each throws invalid, quoting the text.
-std::uint64_t parse_size(std::string_view text);  ///< "64m", "1.5g", "4096": bytes; b k m g t, binary
 volume parse_volume(std::string_view text);
 option parse_tmpfs(std::string_view text);
 int parse_signal(std::string_view text);  ///< "TERM", "SIGTERM", "15"

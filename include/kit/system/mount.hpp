@@ -57,7 +57,7 @@ struct mount {
 /// Where the kernel is too old for a list, or the options exceed what fsconfig takes (256 bytes a value), a helper
 /// process mounts in a private namespace and hands the clone out: same answer, slower.
 ///
-/// `userns` is -1, or a user namespace by whose mapping every path option and bind source is
+/// `userns` is -1, or a user namespace by whose mapping every path option, bind source and file system on a device is
 /// idmapped (mount_setattr(2), MOUNT_ATTR_IDMAP). Path options beside each other in one directory (upperdir and
 /// workdir) come under one clone of that directory, which must belong to root: the file system is then made as the
 /// mapping's root, so that it can write there, and what it writes has unmapped owners on disk. Needs CAP_SYS_ADMIN in the initial namespaces.

@@ -469,7 +469,9 @@ unique_fd make_entry(const mount& m, std::span<const unique_fd> made, int userns
   const entry_settings settings = settings_of(m, made, userns);
   if (!fits_context(settings)) return make_by_helper(m, settings);
   try {
-    return make_by_context(m, settings);
+    unique_fd tree = make_by_context(m, settings);
+    if (userns >= 0 && m.source.starts_with('/')) set_attributes(tree.get(), 0, userns, m.source);
+    return tree;
   } catch (const error& e) {
     // Before Linux 6.15 overlayfs takes only layers that are attached in the caller's namespace.
     if (!settings.needs_attached_trees || e.sys_errno() != EINVAL) throw;
