@@ -102,6 +102,7 @@ class thin_pool {
   void write_ids(const ids& i, bool sync) const;
   [[nodiscard]] std::uint32_t next_id() const;
   void delete_device(std::uint32_t id) const;
+  [[nodiscard]] bool destroy_closed(std::uint32_t id) const;
   void start() const;
   void adopt(const status& now) const;
   void grow() const;

@@ -3,9 +3,10 @@
 
 #include <fcntl.h>
 #include <linux/fs.h>
-#include <spawn.h>
+#include <signal.h>
 #include <sys/ioctl.h>
 #include <sys/mount.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <sys/sysmacros.h>
@@ -22,6 +23,7 @@
 #include "kit/driver.hpp"
 #include "kit/system/error.hpp"
 #include "kit/system/loop.hpp"
+#include "kit/system/process.hpp"
 
 namespace kit::drivers::detail {
 namespace {
@@ -132,20 +134,19 @@ void make_file_system(const std::string& node) {
                              nullptr};
   const char* environment[] = {"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C", nullptr};
   auto [said, out] = make_pipe();
-  posix_spawn_file_actions_t actions;
-  ::posix_spawn_file_actions_init(&actions);
-  ::posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
-  ::posix_spawn_file_actions_adddup2(&actions, out.get(), 1);
-  ::posix_spawn_file_actions_adddup2(&actions, out.get(), 2);
-  pid_t pid = -1;
-  const int e = ::posix_spawn(&pid, program.c_str(), &actions, nullptr, const_cast<char* const*>(arguments),
-                              const_cast<char* const*>(environment));
-  ::posix_spawn_file_actions_destroy(&actions);
-  if (e != 0) fail_errno(e, "run {}", program);
+  const pid_t parent = ::getpid();
+  const cloned_process child = clone_process(0);
+  if (child.pid == 0) {
+    // It must not write to a device that another kit begins anew.
+    ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (::getppid() == parent && ::dup2(out.get(), 1) == 1 && ::dup2(out.get(), 2) == 2)
+      ::execve(program.c_str(), const_cast<char* const*>(arguments), const_cast<char* const*>(environment));
+    ::_exit(127);
+  }
   out.reset();
   std::string words = read_all(said.get(), program);
   int status = 0;
-  while (::waitpid(pid, &status, 0) < 0 && errno == EINTR) {}
+  while (::waitpid(child.pid, &status, 0) < 0 && errno == EINTR) {}
   if (status == 0) return;
   while (!words.empty() && words.back() == '\n') words.pop_back();
   std::replace(words.begin(), words.end(), '\n', ' ');
@@ -485,8 +486,7 @@ void thin_pool::delete_device(std::uint32_t id) const {
 }
 
 bool thin_pool::destroy(const thin_device& d, const std::string& node) const {
-  const mapped_device device = thin(d.id);
-  if (const auto now = device.look(); now && now->open_count > 0) return false;
+  if (const auto now = thin(d.id).look(); now && now->open_count > 0) return false;
   if (on_files()) {
     // Deleting a thin device frees its blocks in the pool alone; the file shrinks by what was discarded before.
     try {
@@ -500,11 +500,15 @@ bool thin_pool::destroy(const thin_device& d, const std::string& node) const {
     }
   }
   const file_lock held = lock();
+  return destroy_closed(d.id);
+}
+
+bool thin_pool::destroy_closed(std::uint32_t id) const {
   const auto until = std::chrono::steady_clock::now() + patience;
   while (true) {
     try {
-      if (!device.remove()) return false;
-      delete_device(d.id);
+      if (!thin(id).remove()) return false;
+      delete_device(id);
       return true;
     } catch (const error& e) {
       // The kernel names a device no more a moment before it lets go of it.
@@ -536,8 +540,8 @@ void thin_pool::make_base() const {
   thin_device d;
   if (const std::string left = link_text(intent); !left.empty()) {
     d.id = static_cast<std::uint32_t>(std::stoul(left));
-    wait_closed(d.id);
-    delete_device(d.id);
+    if (!wait_closed(d.id) || !destroy_closed(d.id))
+      fail(errc::busy, "make the base of the pool in {}: the device of an earlier try is in use", directory_);
   } else {
     d.id = next_id();
     if (::symlink(std::to_string(d.id).c_str(), intent.c_str()) != 0) fail_errno(errno, "make {}", intent);

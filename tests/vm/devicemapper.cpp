@@ -1,0 +1,263 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the conformance suite cannot show of devicemapper: pools that are full, woken again, older than their directory.
+#include "drivers/storage/devicemapper.hpp"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <catch2/catch.hpp>
+#include <cstdlib>
+#include <filesystem>
+
+#include "drivers/storage/detail/thin_pool.hpp"
+#include "kit/system/device_mapper.hpp"
+#include "kit/system/error.hpp"
+#include "kit/testing/tree.hpp"
+
+namespace kit::testing {
+namespace {
+
+using drivers::devicemapper;
+
+/// A root of the test's own: where it goes, nothing of it is left in the kernel.
+class root_directory {
+ public:
+  root_directory() {
+    const char* told = std::getenv("TMPDIR");
+    std::string path = std::string(told != nullptr ? told : "/tmp") + "/kit-dm-XXXXXX";
+    if (::mkdtemp(path.data()) == nullptr) fail_errno(errno, "make a directory");
+    config.directory = path + "/driver";
+    config.root_tag = path.substr(path.size() - 6);
+    config.options = {{"data_size", "64m"}, {"base_size", "256m"}};
+    if (const probe_report report = devicemapper(config).probe(); !report.usable) {
+      remove_tree(path);
+      fmt::print("skipped: {}\n", report.reason);
+      std::exit(77);
+    }
+  }
+  root_directory(const root_directory&) = delete;
+  root_directory& operator=(const root_directory&) = delete;
+  ~root_directory() {
+    try {
+      devicemapper d(config);
+      std::vector<layer_id> all;
+      d.layers([&](const layer_state& s) { all.push_back(s.id); });
+      for (const layer_id& id : all) d.remove(id);
+      d.layers([](const layer_state&) {});
+      CHECK(!pool().look());
+      remove_tree(config.directory.substr(0, config.directory.rfind('/')));
+    } catch (const error& e) {
+      FAIL_CHECK(e.what());
+    }
+  }
+  mapped_device pool() const { return mapped_device("kit-" + config.root_tag + "-pool"); }
+  /// What a reboot leaves: no device.
+  void reboot() const {
+    for (unsigned id = 0; id < 300; ++id)
+      CHECK(mapped_device(fmt::format("kit-{}-thin-{}", config.root_tag, id)).remove());
+    REQUIRE(pool().remove());
+  }
+  driver_config config;
+};
+
+unique_fd open_layer(devicemapper& d, const layer& l, access a) {
+  d.activate(l, a);
+  unique_fd tree = make_detached(d.mounts(l, a));
+  d.release(l);
+  return tree;
+}
+
+/// Writes until something fails: 0, or that errno.
+int fill(int root, int mebibytes) {
+  const unique_fd file = open_at(root, "fill", O_WRONLY | O_CREAT | O_TRUNC, 0644);
+  const std::string data(1048576, 'x');
+  for (int i = 0; i < mebibytes; ++i)
+    if (::write(file.get(), data.data(), data.size()) < 0 || ::fsync(file.get()) != 0) return errno;
+  return 0;
+}
+
+errc code_of(function_ref<void()> call) {
+  try {
+    call();
+  } catch (const error& e) {
+    INFO(e.what());
+    return e.code();
+  }
+  return {};
+}
+
+TEST_CASE("after a reboot layers read as before, and can be written and built upon") {
+  const root_directory root;
+  const auto parent = random_id<layer_id>(), child = random_id<layer_id>();
+  const std::vector<layer_id> chain{parent};
+  {
+    devicemapper d(root.config);
+    d.create({parent, {}}, {});
+    put_file(open_layer(d, {parent, {}}, access::read_write).get(), "low", "1");
+    d.freeze(parent);
+    d.create({child, chain}, {});
+    put_file(open_layer(d, {child, chain}, access::read_write).get(), "high", "2");
+  }
+  root.reboot();
+  devicemapper d(root.config);
+  {
+    const unique_fd tree = open_layer(d, {child, chain}, access::read_write);
+    CHECK(get_file(tree.get(), "low") == "1");
+    CHECK(get_file(tree.get(), "high") == "2");
+    CHECK(names(tree.get()).size() == 2);
+    put_file(tree.get(), "later", "3");
+  }
+  const auto third = random_id<layer_id>();
+  d.create({third, chain}, {});
+  CHECK(names(open_layer(d, {third, chain}, access::live).get()) == std::vector<std::string>{"low"});
+}
+
+TEST_CASE("a device whose note a power cut took is deleted at the next wake, and no other") {
+  const root_directory root;
+  const auto kept = random_id<layer_id>(), lost = random_id<layer_id>();
+  {
+    devicemapper d(root.config);
+    d.create({kept, {}}, {});
+    d.create({lost, {}}, {});
+  }
+  const std::string directory = root.config.directory + "/layers/" + lost.str();
+  const unsigned id = static_cast<unsigned>(std::stoul(std::filesystem::read_symlink(directory + "/thin")));
+  remove_tree(directory);
+  root.reboot();
+  devicemapper d(root.config);
+  CHECK(names(open_layer(d, {kept, {}}, access::read_write).get()).empty());
+  // The id is free: what is made under it now was not there.
+  root.pool().message(fmt::format("create_thin {}", id));
+  root.pool().message(fmt::format("delete {}", id));
+}
+
+TEST_CASE("a full pool answers no_space, and goes on when a layer is removed") {
+  const root_directory root;
+  const auto small = random_id<layer_id>(), big = random_id<layer_id>(), next = random_id<layer_id>();
+  devicemapper d(root.config);
+  d.create({small, {}}, {});
+  put_file(open_layer(d, {small, {}}, access::read_write).get(), "a", "1");
+  d.create({big, {}}, {});
+  {
+    const unique_fd tree = open_layer(d, {big, {}}, access::read_write);
+    const int e = fill(tree.get(), 200);
+    INFO(errno_text(e));
+    CHECK((e == ENOSPC || e == EIO || e == EROFS));
+  }
+  CHECK(code_of([&] { d.create({next, {}}, {}); }) == errc::no_space);
+  CHECK(code_of([&] { d.usage({next, {}}); }) == errc::not_found);
+  d.remove(big);
+  d.layers([](const layer_state&) {});
+  d.create({next, {}}, {});
+  CHECK(fill(open_layer(d, {next, {}}, access::read_write).get(), 8) == 0);
+  CHECK(get_file(open_layer(d, {small, {}}, access::live).get(), "a") == "1");
+}
+
+TEST_CASE("a full pool goes on when it has grown") {
+  root_directory root;
+  const auto big = random_id<layer_id>(), next = random_id<layer_id>();
+  {
+    devicemapper d(root.config);
+    d.create({big, {}}, {});
+    CHECK(fill(open_layer(d, {big, {}}, access::read_write).get(), 200) != 0);
+    CHECK(code_of([&] { d.create({next, {}}, {}); }) == errc::no_space);
+  }
+  root.config.options.push_back({"data_size", "160m"});
+  devicemapper d(root.config);
+  d.create({next, {}}, {});
+  CHECK(fill(open_layer(d, {next, {}}, access::read_write).get(), 32) == 0);
+}
+
+TEST_CASE("removed layers give their space back to the file") {
+  const root_directory root;
+  const auto keep = random_id<layer_id>(), big = random_id<layer_id>();
+  devicemapper d(root.config);
+  d.create({keep, {}}, {});
+  const auto taken = [&] {
+    struct stat st {};
+    ::stat((root.config.directory + "/pool/data").c_str(), &st);
+    return st.st_blocks / 2048;
+  };
+  const auto before = taken();
+  d.create({big, {}}, {});
+  REQUIRE(fill(open_layer(d, {big, {}}, access::read_write).get(), 24) == 0);
+  CHECK(taken() >= before + 24);
+  d.remove(big);
+  d.layers([](const layer_state&) {});
+  CHECK(taken() <= before + 2);
+}
+
+TEST_CASE("a size given at create holds from the first mount on, for root as well") {
+  const root_directory root;
+  const auto id = random_id<layer_id>();
+  devicemapper d(root.config);
+  const option size{"size", "8m"}, too_large{"size", "1t"};
+  d.create({id, {}}, {&size, 1});
+  d.create({id, {}}, {&size, 1});
+  CHECK(code_of([&] { d.create({id, {}}, {}); }) == errc::conflict);
+  CHECK(fill(open_layer(d, {id, {}}, access::read_write).get(), 12) == ENOSPC);
+  CHECK(code_of([&] { d.create({random_id<layer_id>(), {}}, {&too_large, 1}); }) == errc::invalid);
+}
+
+TEST_CASE("a mounted layer can be removed; its device goes with the mount") {
+  const root_directory root;
+  const auto keep = random_id<layer_id>(), id = random_id<layer_id>();
+  devicemapper d(root.config);
+  d.create({keep, {}}, {});
+  d.create({id, {}}, {});
+  {
+    const unique_fd tree = open_layer(d, {id, {}}, access::read_write);
+    put_file(tree.get(), "a", "1");
+    d.remove(id);
+    CHECK(get_file(tree.get(), "a") == "1");
+    d.create({id, {}}, {});
+    CHECK(names(open_layer(d, {id, {}}, access::read_write).get()).empty());
+  }
+  d.layers([](const layer_state&) {});
+  CHECK(std::filesystem::is_empty(root.config.directory + "/trash"));
+}
+
+TEST_CASE("first use killed at any moment is made whole by the next") {
+  const root_directory root;
+  for (int i = 0; i < 12; ++i) {
+    const auto id = random_id<layer_id>();
+    const pid_t pid = ::fork();
+    if (pid == 0) {
+      try {
+        devicemapper d(root.config);
+        d.create({id, {}}, {});
+      } catch (...) {}
+      ::_exit(0);
+    }
+    ::usleep(static_cast<unsigned>(i) * 20'000);
+    ::kill(pid, SIGKILL);
+    ::waitpid(pid, nullptr, 0);
+    devicemapper d(root.config);
+    d.create({id, {}}, {});
+    CHECK(names(open_layer(d, {id, {}}, access::read_write).get()).empty());
+    d.remove(id);
+    CHECK(!root.pool().look());
+    remove_tree(root.config.directory);
+  }
+}
+
+TEST_CASE("a pool that was emptied is refused, not begun anew") {
+  const root_directory root;
+  const auto id = random_id<layer_id>();
+  {
+    devicemapper d(root.config);
+    d.create({id, {}}, {});
+  }
+  root.reboot();
+  const std::string metadata = root.config.directory + "/pool/metadata";
+  std::filesystem::rename(metadata, metadata + ".away");
+  devicemapper d(root.config);
+  CHECK(code_of([&] { d.activate({id, {}}, access::live); }) == errc::conflict);
+  std::filesystem::rename(metadata + ".away", metadata);
+  CHECK(names(open_layer(d, {id, {}}, access::live).get()).empty());
+}
+
+}  // namespace
+}  // namespace kit::testing
