@@ -3,6 +3,8 @@
 #include "drivers/storage/devicemapper.hpp"
 
 #include <fcntl.h>
+#include <sched.h>
+#include <signal.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -199,6 +201,36 @@ TEST_CASE("a size given at create holds from the first mount on, for root as wel
   CHECK(code_of([&] { d.create({id, {}}, {}); }) == errc::conflict);
   CHECK(fill(open_layer(d, {id, {}}, access::read_write).get(), 12) == ENOSPC);
   CHECK(code_of([&] { d.create({random_id<layer_id>(), {}}, {&too_large, 1}); }) == errc::invalid);
+}
+
+TEST_CASE("in a user namespace a layer's files have the owners its mapping says") {
+  const root_directory root;
+  const auto id = random_id<layer_id>();
+  devicemapper d(root.config);
+  d.create({id, {}}, {});
+  auto [ready, tell] = make_pipe();
+  const pid_t pid = ::fork();
+  if (pid == 0) {
+    if (::unshare(CLONE_NEWUSER) == 0) (void)!::write(tell.get(), "x", 1);
+    ::pause();
+    ::_exit(0);
+  }
+  char byte = 0;
+  REQUIRE(::read(ready.get(), &byte, 1) == 1);
+  for (const char* map : {"uid_map", "gid_map"})
+    write_all(open_file(fmt::format("/proc/{}/{}", pid, map), O_WRONLY).get(), "0 100000 65536\n", map);
+  const unique_fd userns = open_file(fmt::format("/proc/{}/ns/user", pid), O_RDONLY);
+  {
+    d.activate({id, {}}, access::read_write);
+    const unique_fd tree = make_detached(d.mounts({id, {}}, access::read_write), userns.get());
+    d.release({id, {}});
+    struct stat st {};
+    CHECK(::fstat(tree.get(), &st) == 0);
+    CHECK(st.st_uid == 100000);
+    CHECK(st.st_gid == 100000);
+  }
+  ::kill(pid, SIGKILL);
+  ::waitpid(pid, nullptr, 0);
 }
 
 TEST_CASE("a mounted layer can be removed; its device goes with the mount") {

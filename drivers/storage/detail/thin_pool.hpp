@@ -116,6 +116,8 @@ class thin_pool {
   mapped_device pool_;
 };
 
+/// The path of mkfs.ext4(8). Throws unsupported if it is not installed.
+std::string find_mkfs();
 /// The ext4 of the thin device that `node` names, described as every mount of it must be: `read_only` as the device is.
 mount thin_mount(std::string node, bool read_only);
 /// Of the file system that holds `fd`.

@@ -181,6 +181,7 @@ probe_report devicemapper::probe() const {
     if ((st.f_flag & ST_RDONLY) != 0) return no(fmt::format("{} is read only", at), "choose another directory");
     if (pool_->on_files() && ::access("/dev/loop-control", F_OK) != 0)
       return no("this kernel has no loop devices", "modprobe loop, or name data_device and metadata_device");
+    report.facts.push_back({"mkfs", detail::find_mkfs()});
     if (const auto now = pool_->look(); now && now->data_total != 0) {
       report.facts.push_back({"pool data", fmt::format("{} of {} MiB", now->data_used * detail::thin_pool::block >> 20,
                                                        now->data_total * detail::thin_pool::block >> 20)});

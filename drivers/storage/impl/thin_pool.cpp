@@ -104,12 +104,6 @@ mapping pool_table(dev_t metadata, dev_t data, std::uint64_t data_bytes) {
                       thin_pool::block / sector, 0)};
 }
 
-std::string find_mkfs() {
-  for (const char* path : {"/usr/sbin/mkfs.ext4", "/sbin/mkfs.ext4", "/usr/local/sbin/mkfs.ext4", "/usr/bin/mkfs.ext4"})
-    if (::access(path, X_OK) == 0) return path;
-  fail(errc::unsupported, "make an ext4 file system: there is no mkfs.ext4; install the package e2fsprogs");
-}
-
 void make_file_system(const std::string& node) {
   const std::string program = find_mkfs();
   // Of what is not written here nothing needs to be: a thin device reads as zeros, so neither the inode tables nor the
@@ -164,6 +158,12 @@ void make_node(const std::string& node, dev_t number) {
 }
 
 }  // namespace
+
+std::string find_mkfs() {
+  for (const char* path : {"/usr/sbin/mkfs.ext4", "/sbin/mkfs.ext4", "/usr/local/sbin/mkfs.ext4", "/usr/bin/mkfs.ext4"})
+    if (::access(path, X_OK) == 0) return path;
+  fail(errc::unsupported, "make an ext4 file system: there is no mkfs.ext4; install the package e2fsprogs");
+}
 
 mount thin_mount(std::string node, bool read_only) {
   mount m;
