@@ -24,7 +24,10 @@ namespace {
 constexpr std::chrono::milliseconds patience{10};
 constexpr std::string_view no_parent = "none";
 
-std::string_view nearest_parent(const layer& l) { return l.parents.empty() ? no_parent : l.parents.front().text(); }
+/// Of 64 hexadecimal digits as many as tell any two layers apart: ext4 keeps a link of up to 59 bytes in its inode, and
+/// needs a block of the disk for a longer one.
+std::string_view brief(const layer_id& id) { return std::string_view(id.text()).substr(0, 48); }
+std::string_view nearest_parent(const layer& l) { return l.parents.empty() ? no_parent : brief(l.parents.front()); }
 /// A state is "<nearest parent> <options>".
 std::string parent_in(const std::string& state) { return state.substr(0, state.find(' ')); }
 
@@ -72,7 +75,7 @@ std::string layer_store::options_of(const layer_id& id) const {
 bool layer_store::stands_over(const layer& l) const {
   std::string below = parent_in(state(l.id));
   for (const layer_id& p : l.parents) {
-    if (below != p.text()) return false;
+    if (below != brief(p)) return false;
     below = parent_in(state(p));
   }
   return below == no_parent;

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // The part of images.hpp that handles archives: linked into kit-image, never into kit.
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <sys/utsname.h>
+#include <unistd.h>
 
 #include <nlohmann/json.hpp>
 #include <thread>
@@ -61,6 +63,41 @@ class attempt {
   layer_id id_;
   bool published_ = false;
 };
+
+/// Every container has something mounted at these names: where an image has none of them, each container would
+/// first have to make them in its own layer. They stand in the unpacked copy of an image's first layer only; neither its
+/// digest nor any `diff` or `commit` knows of them.
+void make_mount_points(int root) {
+  const auto within = [](const unique_fd& directory, auto make) {
+    struct stat before {};
+    if (::fstat(directory.get(), &before) != 0) fail_errno(errno, "stat a directory of the image");
+    make(directory.get());
+    const timespec times[] = {before.st_atim, before.st_mtim};
+    if (::futimens(directory.get(), times) != 0) fail_errno(errno, "set the time of a directory of the image");
+  };
+  within(open_at(root, ".", O_RDONLY | O_DIRECTORY), [](int top) {
+    for (const char* name : {"dev", "etc", "proc", "sys"}) {
+      const bool made = ::mkdirat(top, name, 0755) == 0;
+      if (made ? ::fchmodat(top, name, 0755, 0) != 0 : errno != EEXIST)
+        fail_errno(errno, "make the mount point /{}", name);
+    }
+  });
+  const unique_fd etc(::openat(root, "etc", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+  if (!etc) return;  // a link, or no directory: as the image has it
+  within(etc, [](int directory) {
+    for (const char* name : {"hostname", "hosts", "resolv.conf"}) {
+      const unique_fd made(::openat(directory, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644));
+      if (!made && errno != EEXIST) fail_errno(errno, "make the mount point /etc/{}", name);
+    }
+  });
+}
+
+unpacked unpack_layer(const image_store& store, const std::string& digest, any_storage& driver, const layer& l) {
+  const unique_fd root = open_layer(driver, l, access::read_write);
+  unpacked done = unpack_archive(store.open_blob(digest).get(), root.get());
+  if (l.parents.empty() && done.entries != 0) make_mount_points(root.get());
+  return done;
+}
 
 /// Writes what is packed into a blob file as it comes.
 template <class Pack>
@@ -217,8 +254,7 @@ std::vector<layer_id> unpack_image(engine& e, const image& i, const std::string&
     auto id = e.records().unpacked(storage, l.chain_id);
     if (!id) {
       attempt a(driver, chain);
-      const unique_fd blob = store.open_blob(l.digest);
-      const unpacked done = unpack_archive(blob.get(), open_layer(driver, a.view(), access::read_write).get());
+      const unpacked done = unpack_layer(store, l.digest, driver, a.view());
       if (done.diff_id != l.diff_id)
         fail(errc::invalid, "unpack layer {} of {}: its contents have the digest {}, the image says {}", l.digest,
              i.record.reference, done.diff_id, l.diff_id);
@@ -245,8 +281,7 @@ std::string import_image(engine& e, int from, std::string_view name, const std::
   try {
     const std::vector<layer_id> no_parents;
     attempt a(driver, no_parents);
-    const unpacked done =
-        unpack_archive(store.open_blob(blob.digest).get(), open_layer(driver, a.view(), access::read_write).get());
+    const unpacked done = unpack_layer(store, blob.digest, driver, a.view());
     if (done.entries == 0) fail(errc::invalid, "import: the archive is empty");
     config.created = rfc3339(now_ns());
     config.diff_ids = {done.diff_id};
