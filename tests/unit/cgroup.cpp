@@ -162,6 +162,7 @@ TEST_CASE("a group is made on every hierarchy, again with success, and removed w
     const auto below = fmt::format("{}/{}/below", h.mount_point, s.group.path());
     CHECK(::mkdir(below.c_str(), 0755) == 0);
   }
+  CHECK_FALSE(s.group.remove_if_empty());
   s.group.remove();
   CHECK_FALSE(s.group.exists());
   s.group.remove();
@@ -191,6 +192,8 @@ TEST_CASE("a child enters by prepared descriptors and is listed; so is one moved
     CHECK(kit::read_file(fmt::format("/proc/{}/cgroup", in)).find(s.group.path() + "\n") != std::string::npos);
   }
   CHECK_FALSE(s.group.wait_empty(20ms));
+  CHECK_FALSE(s.group.remove_if_empty());
+  CHECK(s.group.processes() == both);
 
   std::string message;
   CHECK(code_of([&] { s.group.remove(50ms); }, &message) == kit::errc::busy);
@@ -203,7 +206,9 @@ TEST_CASE("a child enters by prepared descriptors and is listed; so is one moved
   CHECK(::waitpid(in, &status, 0) == in);
   CHECK(WTERMSIG(status) == SIGKILL);
   CHECK(::waitpid(moved, &status, 0) == moved);
-  s.group.remove();
+  CHECK(s.group.remove_if_empty());
+  CHECK_FALSE(s.group.exists());
+  CHECK(s.group.remove_if_empty());
 }
 
 TEST_CASE("kill leaves nothing of a group that forks all the time") {

@@ -133,8 +133,10 @@ void native::remove(const container& c) {
     // An empty file: the create that wrote it was killed before it made anything.
     if (const std::string path = read_file(c.state_dir + "/" + group_file); !path.empty()) {
       const cgroup group(path);
-      group.kill();
-      group.remove();
+      if (!group.remove_if_empty()) {
+        group.kill();
+        group.remove();
+      }
     }
   }
   // All there is, for a create that was killed may have left a file under a temporary name; the group's last.

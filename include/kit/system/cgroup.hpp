@@ -156,6 +156,9 @@ class cgroup {
   /// Removes it and the groups below it from every hierarchy; absent: success. It must be empty or
   /// become so within `patience` (the kernel is often a moment behind): else busy, naming a process.
   void remove(milliseconds patience = milliseconds(2000)) const;
+  /// Removes it if it holds neither a process nor a group, as after an ordinary end, without looking for any first. Answers
+  /// false if something of it is left: what is in there is to be killed, or waited for.
+  bool remove_if_empty() const noexcept;
   /// Removes the parents that hold nothing now. For the end of a test or the removal of a kit.
   void remove_parents() const noexcept;
 

@@ -149,13 +149,15 @@ std::optional<std::string> try_read(const std::string& path) {
   }
 }
 
-int try_write(const std::string& path, std::string_view value) noexcept {
-  const int raw = ::open(path.c_str(), O_WRONLY | O_CLOEXEC);
-  if (raw < 0) return errno;
-  unique_fd fd(raw);
-  while (::write(raw, value.data(), value.size()) < 0)
+int try_write(int file, std::string_view value) noexcept {
+  while (::write(file, value.data(), value.size()) < 0)
     if (errno != EINTR) return errno;
   return 0;
+}
+
+int try_write(const std::string& path, std::string_view value) noexcept {
+  const unique_fd file(::open(path.c_str(), O_WRONLY | O_CLOEXEC));
+  return file ? try_write(file.get(), value) : errno;
 }
 
 void write_value(const std::string& path, std::string_view value) {
@@ -325,6 +327,12 @@ bool cgroup::make() const {
 bool cgroup::exists() const {
   return std::any_of(layout_->hierarchies().begin(), layout_->hierarchies().end(),
                      [this](const cgroup_hierarchy& h) { return ::access(directory(h).c_str(), F_OK) == 0; });
+}
+
+bool cgroup::remove_if_empty() const noexcept {
+  return std::all_of(layout_->hierarchies().begin(), layout_->hierarchies().end(), [this](const cgroup_hierarchy& h) {
+    return ::rmdir(directory(h).c_str()) == 0 || errno == ENOENT;
+  });
 }
 
 void cgroup::remove(milliseconds patience) const {

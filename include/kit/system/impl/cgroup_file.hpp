@@ -18,6 +18,8 @@ namespace [[gnu::visibility("hidden")]] detail {
 std::optional<std::string> try_read(const std::string& path);
 /// One write(2); 0 or an errno.
 int try_write(const std::string& path, std::string_view value) noexcept;
+/// The same into a file that is open.
+int try_write(int file, std::string_view value) noexcept;
 /// The same, throwing what the kernel said, naming file and value.
 void write_value(const std::string& path, std::string_view value);
 std::string trimmed(std::string text);

@@ -57,15 +57,7 @@ class plan {
       fail(errc::unsupported, "set {} of cgroup {}: cgroup {} has no such limit", member, path_,
            h.v2 ? "version 2" : "version 1");
     std::string whole = fmt::format("{}/{}/{}", h.mount_point, path_, file);
-    if (::access(whole.c_str(), F_OK) != 0 && h.v2) {
-      const std::string_view controller[] = {file.substr(0, file.find('.'))};
-      enable_controllers(h, path_, controller);
-    }
-    if (::access(whole.c_str(), F_OK) != 0) {
-      if (::access(fmt::format("{}/{}", h.mount_point, path_).c_str(), F_OK) != 0)
-        fail(errc::not_found, "set {} of cgroup {}: the group does not exist", member, path_);
-      fail(errc::unsupported, "set {} of cgroup {}: this kernel has no {}", member, path_, file);
-    }
+    if (settings_.empty() || settings_.back().file != whole) require(member, h, file, whole);
     settings_.push_back({std::string(member), std::move(whole), std::move(value), restorable});
   }
 
@@ -83,9 +75,14 @@ class plan {
 
   void write() const {
     std::vector<std::pair<const setting*, std::string>> before;
+    unique_fd out;
+    const std::string* opened = nullptr;
     for (const auto& s : settings_) {
       const auto old = s.restorable ? try_read(s.file) : std::nullopt;
-      if (int e = try_write(s.file, s.value); e != 0) {
+      // One descriptor for a list's many lines.
+      if (opened == nullptr || *opened != s.file) out.reset(::open(s.file.c_str(), O_WRONLY | O_CLOEXEC));
+      opened = &s.file;
+      if (int e = out ? try_write(out.get(), s.value) : errno; e != 0) {
         for (auto it = before.rbegin(); it != before.rend(); ++it) (void)try_write(it->first->file, it->second);
         // EINVAL and ERANGE are about the value; EBUSY says that the group uses more now.
         throw error(e == ERANGE ? errc::invalid : errc_of(e),
@@ -96,6 +93,20 @@ class plan {
   }
 
  private:
+  /// The file is there, if need be once its controller is switched on; else throws what is missing.
+  void require(std::string_view member, const cgroup_hierarchy& h, std::string_view file,
+               const std::string& whole) const {
+    if (::access(whole.c_str(), F_OK) == 0) return;
+    if (h.v2) {
+      const std::string_view controller[] = {file.substr(0, file.find('.'))};
+      enable_controllers(h, path_, controller);
+      if (::access(whole.c_str(), F_OK) == 0) return;
+    }
+    if (::access(fmt::format("{}/{}", h.mount_point, path_).c_str(), F_OK) != 0)
+      fail(errc::not_found, "set {} of cgroup {}: the group does not exist", member, path_);
+    fail(errc::unsupported, "set {} of cgroup {}: this kernel has no {}", member, path_, file);
+  }
+
   const std::string& path_;
   const cgroup_layout& layout_;
   std::vector<setting> settings_;
