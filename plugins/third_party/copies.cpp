@@ -91,7 +91,8 @@ class copies {
     std::vector<kit::layer_state> found;
     for (const auto& entry : fs::directory_iterator(directory_, absent)) {
       const std::string name = entry.path().filename();
-      if (name.starts_with("dead-")) kit::remove_tree(entry.path());
+      // Another call may be removing it too.
+      if (name.starts_with("dead-")) kit::remove_tree_until(entry.path(), std::chrono::steady_clock::time_point::max());
       if (kit::layer_id::valid(name))
         found.push_back({kit::layer_id::from(name), frozen(entry.path()) ? state::frozen : state::writable});
       else if (name.ends_with(".new") && kit::layer_id::valid(name.substr(0, name.size() - 4)))
