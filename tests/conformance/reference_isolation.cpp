@@ -155,7 +155,7 @@ void tell(int socket, report::kind what, pid_t process = 0, errc code = errc::io
   r.what = what;
   r.process = process;
   r.code = static_cast<std::int32_t>(code);
-  std::memcpy(r.text, text.data(), std::min(text.size(), sizeof r.text - 1));
+  text.copy(r.text, sizeof r.text - 1);
   (void)::send(socket, &r, sizeof r, MSG_NOSIGNAL);
 }
 

@@ -215,8 +215,8 @@ TEST_CASE("config.json says what was asked") {
     if (m["type"] == "sysfs") CHECK(m["options"] == nlohmann::json({"nosuid", "noexec", "nodev"}));
 
   plan.network_namespace = netns::host;
-  for (const auto& n : nlohmann::json::parse(config_json(plan, {}))["linux"]["namespaces"])
-    CHECK(n["type"] != "network");
+  const auto shared = nlohmann::json::parse(config_json(plan, {}));
+  for (const auto& n : shared["linux"]["namespaces"]) CHECK(n["type"] != "network");
 
   plan.spec.workdir = "relative";
   CHECK(code_of([&] { config_json(plan, {}); }) == errc::invalid);
