@@ -184,6 +184,9 @@ void check_blobs(engine& e, report& out) {
       out.found("blob " + blob, "no image names it", "removed", [&] { store.remove_blob(blob); });
 }
 
+/// A root's own group stays for its next container; this takes it away while there is none. One that is needed is not empty.
+void remove_empty_groups(engine& e) { cgroup(fmt::format("kit-{}/none", e.root_tag())).remove_parents(); }
+
 }  // namespace
 
 std::vector<finding> reconcile(engine& e, const reconcile_options& options) {
@@ -195,7 +198,10 @@ std::vector<finding> reconcile(engine& e, const reconcile_options& options) {
   check_networks(e, out);
   check_layers(e, out);
   check_blobs(e, out);
-  if (!options.dry_run) e.records().checkpoint();
+  if (!options.dry_run) {
+    remove_empty_groups(e);
+    e.records().checkpoint();
+  }
   return findings;
 }
 
@@ -220,6 +226,7 @@ pruned prune(engine& e, bool all_images, bool dry_run) {
     p.images.push_back(i.reference.empty() ? i.digest : i.reference);
     if (!dry_run) remove_image(e, i.reference.empty() ? i.digest : i.reference, false);
   }
+  if (!dry_run) remove_empty_groups(e);
   return p;
 }
 
