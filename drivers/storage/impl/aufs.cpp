@@ -27,13 +27,6 @@ constexpr std::string_view own_books[] = {".wh..wh.aufs", ".wh..wh.orph", ".wh..
 std::string diff_of(const std::string& layer) { return layer + "/diff"; }
 std::string links_of(const std::string& layer) { return diff_of(layer) + "/.wh..wh.plnk"; }
 
-unique_fd open_directory(const std::string& path) { return open_file(path, O_RDONLY | O_DIRECTORY); }
-
-void make_directory(const std::string& path, mode_t mode) {
-  // Not left to the umask.
-  if (::mkdir(path.c_str(), mode) != 0 || ::chmod(path.c_str(), mode) != 0) fail_errno(errno, "make {}", path);
-}
-
 void refuse_long_chain(std::size_t branches) {
   if (branches > most_branches)
     fail(errc::unsupported, "{} branches, and aufs merges {}; flatten the image, or use another driver", branches,
@@ -53,18 +46,6 @@ void refuse_odd_path(const std::string& path, std::size_t longest) {
 std::string fresh_xino(const std::string& directory) {
   const auto bits = random_bits();
   return directory + "/xino-" + hex(bits.data(), 8);
-}
-
-std::vector<std::string> names_in(const std::string& path) {
-  std::vector<std::string> names;
-  const std::unique_ptr<DIR, int (*)(DIR*)> stream(::opendir(path.c_str()), ::closedir);
-  if (!stream) {
-    if (errno == ENOENT) return names;
-    fail_errno(errno, "read directory {}", path);
-  }
-  while (const dirent* entry = ::readdir(stream.get()))
-    if (const std::string_view name = entry->d_name; name != "." && name != "..") names.emplace_back(name);
-  return names;
 }
 
 /// Touches every name of a file in `inodes`, so that aufs brings it up as a link. By its access time, as it is: a chown

@@ -37,19 +37,6 @@ bool exists(const std::string& path) {
   return false;
 }
 
-/// Names in a directory; none if it is absent.
-std::vector<std::string> names_in(const std::string& path) {
-  std::vector<std::string> names;
-  std::unique_ptr<DIR, int (*)(DIR*)> stream(::opendir(path.c_str()), ::closedir);
-  if (!stream) {
-    if (errno == ENOENT) return names;
-    fail_errno(errno, "read directory {}", path);
-  }
-  while (const dirent* entry = ::readdir(stream.get()))
-    if (const std::string_view name = entry->d_name; name != "." && name != "..") names.emplace_back(name);
-  return names;
-}
-
 }  // namespace
 
 std::string layer_store::path(const layer_id& id) const { return directory_ + "/layers/" + id.str(); }

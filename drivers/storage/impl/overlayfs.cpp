@@ -27,13 +27,6 @@ constexpr std::string_view volatile_key = "volatile";
 std::string diff_of(const std::string& layer) { return layer + "/diff"; }
 std::string work_of(const std::string& layer) { return layer + "/work"; }
 
-unique_fd open_directory(const std::string& path) { return open_file(path, O_RDONLY | O_DIRECTORY); }
-
-void make_directory(const std::string& path, mode_t mode) {
-  // Not left to the umask.
-  if (::mkdir(path.c_str(), mode) != 0 || ::chmod(path.c_str(), mode) != 0) fail_errno(errno, "make {}", path);
-}
-
 void refuse_long_chain(const layer& l) {
   if (l.parents.size() > most_parents)
     fail(errc::unsupported, "layer {}: {} parents, and overlayfs merges {}; flatten the image, or use another driver",

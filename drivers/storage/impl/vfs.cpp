@@ -14,8 +14,6 @@ namespace {
 // The tree stands one level below the layer's directory, which is 0700: so its root can have any mode.
 std::string tree_of(const std::string& layer) { return layer + "/root"; }
 
-unique_fd open_directory(const std::string& path) { return open_file(path, O_RDONLY | O_DIRECTORY); }
-
 }  // namespace
 
 vfs::vfs(const driver_config& config) : store_(config.directory) {

@@ -6,6 +6,7 @@
 #include <string>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 namespace kit {
 
@@ -58,6 +59,12 @@ void replace_file(const std::string& path, std::string_view data, unsigned mode 
 
 /// mkdir -p: makes what is missing with `mode`, accepts what is there. Throws, naming the component.
 void make_directories(const std::string& path, unsigned mode = 0755);
+/// mkdir(2) with exactly `mode`, whatever the umask. Throws if it exists.
+void make_directory(const std::string& path, unsigned mode);
+/// A directory of the host, for openat and the like. Throws, naming it.
+unique_fd open_directory(const std::string& path);
+/// The names in a directory, sorted, without "." and ".."; none if it is absent.
+std::vector<std::string> names_in(const std::string& directory);
 /// Removes a tree and its root without following symlinks or crossing a mount; absent is success.
 /// A mount point inside is an error (busy), not something to empty.
 void remove_tree(const std::string& path);

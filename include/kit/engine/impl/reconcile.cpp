@@ -21,17 +21,6 @@
 namespace kit {
 namespace {
 
-std::vector<std::string> names_in(const std::string& directory) {
-  std::vector<std::string> names;
-  DIR* d = ::opendir(directory.c_str());
-  if (d == nullptr) return names;
-  while (const dirent* entry = ::readdir(d))
-    if (entry->d_name[0] != '.') names.emplace_back(entry->d_name);
-  ::closedir(d);
-  std::sort(names.begin(), names.end());
-  return names;
-}
-
 /// Collects findings; runs their repair unless it is a dry run, and reports one that fails as work for a person.
 class report {
  public:

@@ -8,7 +8,9 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 
+#include <algorithm>
 #include <cstdio>
+#include <memory>
 
 #include "kit/system/error.hpp"
 
@@ -95,6 +97,25 @@ void make_directories(const std::string& path, unsigned mode) {
   if (errno != ENOENT || slash == std::string::npos || slash == 0) fail_errno(errno, "make directory {}", path);
   make_directories(path.substr(0, slash), mode);
   if (::mkdir(path.c_str(), mode) != 0 && errno != EEXIST) fail_errno(errno, "make directory {}", path);
+}
+
+void make_directory(const std::string& path, unsigned mode) {
+  if (::mkdir(path.c_str(), mode) != 0 || ::chmod(path.c_str(), mode) != 0) fail_errno(errno, "make {}", path);
+}
+
+unique_fd open_directory(const std::string& path) { return open_file(path, O_RDONLY | O_DIRECTORY); }
+
+std::vector<std::string> names_in(const std::string& directory) {
+  std::vector<std::string> names;
+  const std::unique_ptr<DIR, int (*)(DIR*)> stream(::opendir(directory.c_str()), ::closedir);
+  if (!stream) {
+    if (errno == ENOENT) return names;
+    fail_errno(errno, "read directory {}", directory);
+  }
+  while (const dirent* entry = ::readdir(stream.get()))
+    if (const std::string_view name = entry->d_name; name != "." && name != "..") names.emplace_back(name);
+  std::sort(names.begin(), names.end());
+  return names;
 }
 
 namespace {
