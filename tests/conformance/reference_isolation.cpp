@@ -411,8 +411,12 @@ started answer(int socket, pid_t shim) {
       init_said = r;
   }
   if (s.pid > 0 && init_said && init_said->what == report::ready) {
-    s.init = open_pidfd(s.pid);
     s.start_time = process_start_time(s.pid);
+    try {
+      s.init = open_pidfd(s.pid);
+    } catch (const error&) {  // a short program: it ended, and the shim has reaped it; the shim ends with its status
+      s.init = open_pidfd(shim);
+    }
     return s;
   }
   ::kill(shim, SIGKILL);

@@ -22,7 +22,8 @@ remove_root() {
   # A root keeps its one group per hierarchy between runs; this root has had its last.
   gone() { [[ -z $(find /sys/fs/cgroup -mindepth 1 -maxdepth 2 -name "kit-$tag" ! -exec rmdir {} \; -print 2>/dev/null) ]]; }
   within 10 gone || true
-  rm -rf "${KIT_ROOT%/root}"
+  # A monitor may still be tidying the records.
+  within 20 rm -rf "${KIT_ROOT%/root}"
 }
 
 # A root file system of Debian's busybox, as tar on stdout.
