@@ -444,7 +444,7 @@ int main(int argc, char** argv) {
       if (polls[k].revents == 0) continue;
       switch (owner[k]) {
         case of_waiter:
-          // Left unreaped for now: a zombie's pid is not given to a stranger.
+          // Reaped only at the end: a zombie's pid is not given to a stranger.
           ended = waitid(static_cast<idtype_t>(P_PIDFD), waiter, &init, WEXITED | WNOWAIT) == 0;
           break;
         case of_listener: accept_client(); break;
