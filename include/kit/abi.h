@@ -45,7 +45,7 @@ extern "C" {
 
 #define KIT_ABI_MAGIC 0x31494241544B4B00ull /* changes only if this file's first member does */
 #define KIT_ABI_MAJOR 1u                    /* incompatible change */
-#define KIT_ABI_MINOR 0u                    /* something was added at an end */
+#define KIT_ABI_MINOR 1u                    /* something was added at an end */
 
 /* Whether the side that made *p knew `member`: reading it is allowed. */
 #define KIT_HAS(p, member) \
@@ -91,6 +91,9 @@ typedef struct kit_call {
   void (*progress)(void* to, uint64_t done, uint64_t total);  /* bytes; total 0: unknown */
   void (*log)(void* to, int32_t level, kit_text message);     /* level: 0 debug, 1 info, 2 warning */
   int64_t deadline_ns; /* CLOCK_MONOTONIC nanoseconds, 0: none; past it return KIT_CANCELLED */
+  /* since 1.1. A named step begins (edge 1) or ended (2): for traces and tests. Answers 0, or the errno the step is to
+   * fail with. May be called between clone and exec. `name` lives as long as the plugin. */
+  int32_t (*step)(void* to, kit_text name, uint32_t edge);
 } kit_call;
 
 /* ---- storage ---------------------------------------------------------------------------------- */

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -87,6 +88,9 @@ concept configurable_driver = driver<D> && std::constructible_from<D, const driv
   { D::options() } -> std::same_as<std::vector<option_schema>>;
 };
 
+/// The two edges of a step.
+enum class step_edge : std::uint32_t { begin = 1, end = 2 };
+
 /// Levels of call_context::log.
 enum class log_level : std::int32_t { debug = 0, info = 1, warning = 2 };
 
@@ -101,6 +105,10 @@ class call_context {
   /// Bytes done of `total` (0: unknown). Cheap enough to call once per file.
   virtual void progress(std::uint64_t done, std::uint64_t total) noexcept { (void)done, (void)total; }
   virtual void log(log_level level, std::string_view line) noexcept { (void)level, (void)line; }
+  /// A named step of an operation begins or ended: what a trace shows, and where a test stops, kills or fails the
+  /// process. Answers 0, or the errno the step is to fail with. Also called between clone and exec, where nothing may
+  /// allocate, lock or throw: so an override does none of these. `name` has the life of a literal.
+  virtual int step(std::string_view name, step_edge edge) noexcept { return (void)name, (void)edge, 0; }
   /// Throws error{errc::cancelled} if cancelled() or past the deadline. Call it between the files of
   /// a copy, the entries of an archive, the retries of a wait.
   void check() const;
@@ -121,5 +129,40 @@ class call_scope {
  private:
   call_context* outer_;
 };
+
+/// Tells this_call() of one edge of a step. Throws what it was told to fail with, as an error that names the step.
+void tell_step(std::string_view name, step_edge edge);
+
+/// Runs `work` as a step. An exception passes through, and the step has ended.
+template <class Work>
+decltype(auto) in_step(std::string_view name, Work&& work) {
+  struct ends_anyhow {
+    std::string_view name;
+    ~ends_anyhow() {
+      if (!name.empty()) this_call().step(name, step_edge::end);
+    }
+  };
+  tell_step(name, step_edge::begin);
+  ends_anyhow failed{name};
+  const auto ended = [&] { tell_step(std::exchange(failed.name, {}), step_edge::end); };
+  if constexpr (std::is_void_v<decltype(work())>) {
+    work();
+    ended();
+  } else {
+    decltype(auto) result = work();
+    ended();
+    return result;
+  }
+}
+
+/// "launch.make_group(x)" is "make_group".
+constexpr std::string_view step_name(std::string_view call) {
+  call = call.substr(0, call.find('('));
+  const auto before = call.find_last_of(".>: ");
+  return before == std::string_view::npos ? call : call.substr(before + 1);
+}
+
+/// Evaluates the call in a step of the called function's name, and is its result: KIT_STEP(make_group(plan)).
+#define KIT_STEP(...) ::kit::in_step(::kit::step_name(#__VA_ARGS__), [&]() -> decltype(auto) { return __VA_ARGS__; })
 
 }  // namespace kit

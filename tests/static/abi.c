@@ -20,6 +20,7 @@ AT(kit_call, cancelled, 24);
 AT(kit_call, progress, 32);
 AT(kit_call, log, 40);
 AT(kit_call, deadline_ns, 48);
+AT(kit_call, step, 56);
 
 AT(kit_layer, id, 8);
 AT(kit_layer, parents, 72);

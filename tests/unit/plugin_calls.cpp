@@ -49,7 +49,13 @@ class watcher : public kit::call_context {
     logged_level = level;
     thread = std::this_thread::get_id();
   }
+  int step(std::string_view name, kit::step_edge edge) noexcept override {
+    (edge == kit::step_edge::begin ? begun : ended) = name;
+    return edge == fails_at ? EMFILE : 0;
+  }
   std::uint64_t cancel_after = 0, reported = 0;
+  std::string_view begun, ended;
+  kit::step_edge fails_at{};
   std::string logged;
   kit::log_level logged_level{};
   std::thread::id thread;
@@ -162,6 +168,42 @@ TEST_CASE("cancellation, progress and log lines reach the context of the calling
     CHECK(w.thread == std::this_thread::get_id());
     CHECK(&kit::this_call() == &w);
   }
+}
+
+TEST_CASE("steps reach the context of the calling thread, which may make them fail") {
+  for (const auto& s : subjects()) {
+    if (s.label == "plugin of ABI 1.0 in C") continue;  // it knows no steps
+    INFO(s.label);
+    auto d = s.open();
+    watcher w;
+    const kit::call_scope scope(w);
+    d.remove(id);
+    CHECK(w.begun == "rename_away");
+    CHECK(w.ended == "rename_away");
+    for (auto edge : {kit::step_edge::begin, kit::step_edge::end}) {
+      w.fails_at = edge;
+      w.ended = "";
+      try {
+        d.remove(id);
+        FAIL("did not fail");
+      } catch (const kit::error& e) {
+        CHECK(e.sys_errno() == EMFILE);
+        CHECK(std::string(e.what()).find("rename_away") != std::string::npos);
+      }
+      CHECK(w.ended.empty() == (edge == kit::step_edge::begin));
+    }
+  }
+}
+
+TEST_CASE("a step that throws has ended, and its exception passes") {
+  watcher w;
+  const kit::call_scope scope(w);
+  const auto breaks = [](int n) -> int { throw n; };
+  CHECK_THROWS_AS(KIT_STEP(breaks(3)), int);
+  CHECK(w.ended == "breaks");
+  int n = 1;
+  const auto same = [](int& i) -> int& { return i; };
+  CHECK(&KIT_STEP(same(n)) == &n);
 }
 
 TEST_CASE("a deadline ends a call") {

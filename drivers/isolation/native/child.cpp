@@ -20,6 +20,7 @@
 #include <cstdio>
 #include <cstring>
 
+#include "kit/driver.hpp"
 #include "kit/system/mount.hpp"
 #include "kit/system/pty.hpp"
 #include "kit/system/socket.hpp"
@@ -55,6 +56,18 @@ int need_zero(int result, step s, std::size_t item = 0) noexcept {
   if (result < 0) die(s, -result, item);
   return result;
 }
+
+/// As KIT_STEP, where nothing throws.
+template <class Work>
+void in_child_step(std::string_view name, Work work) noexcept {
+  const auto tell = [&](step_edge edge) {
+    if (const int e = this_call().step(name, edge); e != 0) die(step::named, e, 0, name.data());
+  };
+  tell(step_edge::begin);
+  work();
+  tell(step_edge::end);
+}
+#define KIT_CHILD_STEP(call) in_child_step(step_name(#call), [&] { call; })
 
 // ---- paths inside the root -------------------------------------------------------------------------------------
 
@@ -514,34 +527,34 @@ void take_stdio_in_child(const child_base& plan, int terminal) noexcept {
 void run_create_child(create_child& plan) noexcept {
   begin_in_child(plan);
   creator child(plan);
-  child.join_namespaces_in_child();
-  child.enter_cgroup_in_child();
-  child.keep_mounts_private_in_child();
-  child.receive_rootfs_in_child();
-  child.attach_rootfs_in_child();
-  child.become_root_in_child();
-  child.make_mounts_in_child();
-  child.make_devices_in_child();
-  child.mask_paths_in_child();
-  child.protect_paths_in_child();
-  child.set_sysctls_in_child();
-  child.set_names_in_child();
-  child.enter_rootfs_in_child();
+  KIT_CHILD_STEP(child.join_namespaces_in_child());
+  KIT_CHILD_STEP(child.enter_cgroup_in_child());
+  KIT_CHILD_STEP(child.keep_mounts_private_in_child());
+  KIT_CHILD_STEP(child.receive_rootfs_in_child());
+  KIT_CHILD_STEP(child.attach_rootfs_in_child());
+  KIT_CHILD_STEP(child.become_root_in_child());
+  KIT_CHILD_STEP(child.make_mounts_in_child());
+  KIT_CHILD_STEP(child.make_devices_in_child());
+  KIT_CHILD_STEP(child.mask_paths_in_child());
+  KIT_CHILD_STEP(child.protect_paths_in_child());
+  KIT_CHILD_STEP(child.set_sysctls_in_child());
+  KIT_CHILD_STEP(child.set_names_in_child());
+  KIT_CHILD_STEP(child.enter_rootfs_in_child());
   const int terminal = open_terminal_in_child(plan);
-  child.show_console_in_child(terminal);
-  child.protect_rootfs_in_child();
-  take_stdio_in_child(plan, terminal);
+  KIT_CHILD_STEP(child.show_console_in_child(terminal));
+  KIT_CHILD_STEP(child.protect_rootfs_in_child());
+  KIT_CHILD_STEP(take_stdio_in_child(plan, terminal));
   become_init_in_child(plan);
 }
 
 void run_exec_child(exec_child& plan) noexcept {
   begin_in_child(plan);
-  set_oom_score_in_child(plan.oom_score);
-  enter_cgroup_in_child(plan);
+  KIT_CHILD_STEP(set_oom_score_in_child(plan.oom_score));
+  KIT_CHILD_STEP(enter_cgroup_in_child(plan));
   need(::setns(plan.target, plan.namespaces), step::join_namespace);
   if ((plan.namespaces & CLONE_NEWUSER) != 0) become_root_of_namespace();
   const int terminal = open_terminal_in_child(plan);
-  take_stdio_in_child(plan, terminal);
+  KIT_CHILD_STEP(take_stdio_in_child(plan, terminal));
   become_init_in_child(plan);
 }
 

@@ -15,6 +15,7 @@ namespace kit::drivers::detail {
 /// The steps between clone and the program, in the order they are done.
 enum class launch_step : std::uint32_t {
   ready = 0,  ///< not a failure: waits for start
+  named,      ///< text: the name of a step that was told to fail
   // by the child, in the driver's own code
   join_namespace,  ///< item: index in linux.namespaces
   set_oom_score,

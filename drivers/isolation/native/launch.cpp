@@ -36,6 +36,7 @@ std::string step_words(const launch_report& r, const bundle_config* config) {
   const auto itself = [](const std::string& s) { return s; };
   switch (r.step) {
     case launch_step::ready: return "wait";
+    case launch_step::named: return fmt::format("begin or end {}", step_name(r.text));
     case launch_step::join_namespace:
       return "join namespace " + item(c.namespaces, [](const bundle_namespace& n) { return n.path; });
     case launch_step::set_oom_score: return "set oom_score_adj";
@@ -511,18 +512,18 @@ void throw_report(const launch_report& r, std::string_view what, const bundle_co
 started launch_container(const driver_config& driver, const container& c, std::span<const mount> mounts,
                          const stdio& io) {
   container_launch launch(driver, c, mounts, io);
-  launch.read_config_in_parent();
-  launch.open_host_files_in_parent();
+  KIT_STEP(launch.read_config_in_parent());
+  KIT_STEP(launch.open_host_files_in_parent());
   try {
-    launch.make_cgroup_in_parent();
-    launch.open_rendezvous_in_parent();
-    launch.write_plan_in_parent();
-    launch.clone_child_in_parent();  // run_create_child, in child.cpp, is its other side
-    launch.map_users_in_parent();
-    launch.set_oom_score_in_parent();
-    launch.make_rootfs_in_parent();
-    launch.wait_until_ready_in_parent();
-    return launch.answer_in_parent();
+    KIT_STEP(launch.make_cgroup_in_parent());
+    KIT_STEP(launch.open_rendezvous_in_parent());
+    KIT_STEP(launch.write_plan_in_parent());
+    KIT_STEP(launch.clone_child_in_parent());  // run_create_child, in child.cpp, is its other side
+    KIT_STEP(launch.map_users_in_parent());
+    KIT_STEP(launch.set_oom_score_in_parent());
+    KIT_STEP(launch.make_rootfs_in_parent());
+    KIT_STEP(launch.wait_until_ready_in_parent());
+    return KIT_STEP(launch.answer_in_parent());
   } catch (...) {
     launch.undo();
     throw;

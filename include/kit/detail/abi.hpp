@@ -158,6 +158,7 @@ class caller final : public call_context {
   [[nodiscard]] bool cancelled() const noexcept override;
   void progress(std::uint64_t done, std::uint64_t total) noexcept override;
   void log(log_level level, std::string_view line) noexcept override;
+  int step(std::string_view name, step_edge edge) noexcept override;
 
  private:
   kit_call call_;

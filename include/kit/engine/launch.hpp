@@ -6,6 +6,7 @@
 #include <tuple>
 #include <vector>
 
+#include "kit/driver.hpp"
 #include "kit/engine/launcher.hpp"
 #include "kit/isolation/concept.hpp"
 #include "kit/network/concept.hpp"
@@ -105,27 +106,40 @@ attachment attach_network_in_launcher(N& network, const launch_plan& plan) {
   return network.attach(plan.network, *plan.endpoint);
 }
 
+inline void report_created_in_launcher(report_channel& report, const started& made,
+                                       const std::optional<attachment>& attached) {
+  report.created(made.pid, made.start_time, attached);
+}
+
+template <isolation_driver I>
+void start_in_launcher(I& isolation, const launch_plan& plan) {
+  isolation.start(plan.what);
+}
+
+inline void report_started_in_launcher(report_channel& report) { report.started(); }
+
 template <storage_driver S, network_driver N, isolation_driver I>
 void launch_in_launcher(const models<S, N, I>& m, launch_plan& plan, report_channel& report, unique_fd session) {
-  leave_the_terminal_in_launcher();
-  streams_of_launch streams = open_streams_in_launcher(plan.tty, plan.stdin_open);
-  const std::vector<mount> mounts = describe_root_in_launcher(m.storage, plan);
+  KIT_STEP(leave_the_terminal_in_launcher());
+  streams_of_launch streams = KIT_STEP(open_streams_in_launcher(plan.tty, plan.stdin_open));
+  const std::vector<mount> mounts = KIT_STEP(describe_root_in_launcher(m.storage, plan));
   started made;
   std::optional<attachment> attached;
   try {
-    made = create_in_launcher(m.isolation, plan, mounts, streams.for_program());
-    release_root_in_launcher(m.storage, plan);
+    made = KIT_STEP(create_in_launcher(m.isolation, plan, mounts, streams.for_program()));
+    KIT_STEP(release_root_in_launcher(m.storage, plan));
     plan.what.pid = made.pid;
     plan.what.start_time = made.start_time;
-    save_state_in_launcher(plan.run_dir, made);
+    KIT_STEP(save_state_in_launcher(plan.run_dir, made));
     if (plan.endpoint) {
       plan.endpoint->netns = made.netns.get();
-      attached = attach_network_in_launcher(m.network, plan);
+      attached = KIT_STEP(attach_network_in_launcher(m.network, plan));
     }
-    report.created(made.pid, made.start_time, attached);
+    KIT_STEP(report_created_in_launcher(report, made, attached));
     monitor_descriptors descriptors(plan.container_dir, plan.run_dir, made, streams, std::move(session));
-    m.isolation.start(plan.what);
-    report.started();
+    KIT_STEP(start_in_launcher(m.isolation, plan));
+    KIT_STEP(report_started_in_launcher(report));
+    tell_step("become_monitor_in_launcher", step_edge::begin);
     descriptors.become_monitor_in_launcher(plan.monitor, plan.tty, plan.session);
   } catch (...) {
     // What was made so far goes again. An error on the way back would hide the one that matters.
@@ -152,15 +166,15 @@ launched launch(const models<S, N, I>& m, launch_plan plan, function_ref<void(co
   unique_fd session, monitors_end;
   if (plan.session) std::tie(session, monitors_end) = make_socket_pair(SOCK_STREAM);
   report_channel report;
-  if (fork_launcher_in_kit(report)) {
+  if (KIT_STEP(fork_launcher_in_kit(report))) {
     session.reset();
     run_launcher(report, [&] { detail::launch_in_launcher(m, plan, report, std::move(monitors_end)); });
   }
   monitors_end.reset();
-  launched result = report.wait_created_in_kit();
+  launched result = KIT_STEP(report.wait_created_in_kit());
   result.session = std::move(session);
-  on_created(result);
-  report.wait_started_in_kit();
+  KIT_STEP(on_created(result));
+  KIT_STEP(report.wait_started_in_kit());
   return result;
 }
 

@@ -161,6 +161,9 @@ void caller::progress(std::uint64_t done, std::uint64_t total) noexcept {
 void caller::log(log_level level, std::string_view line) noexcept {
   if (call_.log != nullptr) call_.log(call_.to, static_cast<std::int32_t>(level), to_abi(line));
 }
+int caller::step(std::string_view name, step_edge edge) noexcept {
+  return call_.step != nullptr ? call_.step(call_.to, to_abi(name), static_cast<std::uint32_t>(edge)) : 0;
+}
 
 void emit_probe(const kit_sink& sink, const probe_report& report) {
   scratch memory;
@@ -210,6 +213,11 @@ call::call(std::string_view driver, std::string_view function) noexcept
   raw_.log = [](void* to, std::int32_t level, kit_text line) noexcept {
     auto known_level = static_cast<log_level>(std::clamp(level, 0, static_cast<std::int32_t>(log_level::warning)));
     static_cast<call*>(to)->context_.log(known_level, from_abi(line));
+  };
+  raw_.step = [](void* to, kit_text name, std::uint32_t edge) noexcept -> std::int32_t {
+    if (edge != static_cast<std::uint32_t>(step_edge::begin) && edge != static_cast<std::uint32_t>(step_edge::end))
+      return 0;
+    return static_cast<call*>(to)->context_.step(from_abi(name), static_cast<step_edge>(edge));
   };
   using std::chrono::steady_clock;
   if (context_.deadline != steady_clock::time_point::max())

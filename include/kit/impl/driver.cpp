@@ -12,6 +12,11 @@ call_context nobody;
 thread_local call_context* current = nullptr;
 }  // namespace
 
+void tell_step(std::string_view name, step_edge edge) {
+  if (const int e = this_call().step(name, edge); e != 0) [[unlikely]]
+    fail_errno(e, "{} {}", edge == step_edge::begin ? "begin" : "end", name);
+}
+
 void call_context::check() const {
   if (cancelled()) throw error(errc::cancelled, "the call was cancelled", ECANCELED);
   if (deadline != std::chrono::steady_clock::time_point::max() && std::chrono::steady_clock::now() > deadline)
