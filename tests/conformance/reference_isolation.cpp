@@ -18,6 +18,7 @@
 #include <sys/wait.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cstring>
 #include <filesystem>
 #include <nlohmann/json.hpp>
@@ -162,6 +163,20 @@ void tell(int socket, report::kind what, pid_t process = 0, errc code = errc::io
 std::optional<report> hear(int socket) {
   report r;
   return ::recv(socket, &r, sizeof r, 0) == static_cast<ssize_t>(sizeof r) ? std::optional(r) : std::nullopt;
+}
+
+/// The shim names its child, and returns when the caller holds it: who is reaped earlier has no pidfd.
+void hand_over(int socket, pid_t child) {
+  tell(socket, report::pid, child);
+  (void)hear(socket);
+}
+
+/// The caller's side of hand_over.
+void take(started& s, pid_t child, int socket) {
+  s.pid = child;
+  s.init = open_pidfd(child);
+  s.start_time = process_start_time(child);
+  tell(socket, report::ready);
 }
 
 void close_all_but(std::vector<int> keep) {
@@ -370,6 +385,9 @@ std::string find_program(const process_plan& p, isolation_fault fault) {
 
 // ---- the driver's side ---------------------------------------------------------------------------
 
+/// For start_by_the_creator_only. Atomic: containers may be created by several threads.
+std::atomic<pid_t> creator;
+
 std::string group_path(const container& c) {
   try {
     return read_file(c.state_dir + "/group");
@@ -406,19 +424,11 @@ started answer(int socket, pid_t shim) {
     const auto r = hear(socket);
     if (!r) break;
     if (r->what == report::pid)
-      s.pid = r->process;
+      take(s, r->process, socket);
     else
       init_said = r;
   }
-  if (s.pid > 0 && init_said && init_said->what == report::ready) {
-    s.start_time = process_start_time(s.pid);
-    try {
-      s.init = open_pidfd(s.pid);
-    } catch (const error&) {  // a short program: it ended, and the shim has reaped it; the shim ends with its status
-      s.init = open_pidfd(shim);
-    }
-    return s;
-  }
+  if (s.pid > 0 && init_said && init_said->what == report::ready) return s;
   ::kill(shim, SIGKILL);
   if (s.pid > 0) ::kill(s.pid, SIGKILL);
   (void)reap(s.waiter.get());
@@ -431,6 +441,7 @@ started answer(int socket, pid_t shim) {
 }  // namespace
 
 started reference_isolation::create(const container& c, std::span<const mount> mounts, const stdio& io) {
+  creator = ::getpid();
   const json config = parsed(read_file(c.bundle + "/config.json"));
   const process_plan plan = plan_of(member<json>(config, "", "process"), "process");
   const json root = member<json>(config, "", "root");
@@ -478,7 +489,7 @@ started reference_isolation::create(const container& c, std::span<const mount> m
         const pid_t init = ::fork();
         must(init, "fork");
         if (init > 0) {
-          tell(theirs.get(), report::pid, init);
+          hand_over(theirs.get(), init);
           wait_and_end(init, fault_);
         }
         if (int e = entry.enter(); e < 0) throw_errno(-e, "enter the cgroup");
@@ -538,7 +549,6 @@ started reference_isolation::create(const container& c, std::span<const mount> m
 }
 
 void reference_isolation::start(const container& c) {
-  static const pid_t creator = ::getpid();
   if (has(isolation_fault::start_by_the_creator_only) && ::getpid() != creator)
     fail(errc::not_found, "start container {}: it is another process's", c.id.brief());
   const unique_fd init = connect_at(c.state_dir, "start");
@@ -594,7 +604,7 @@ started reference_isolation::exec(const container& c, std::string_view process_j
       const pid_t process = ::fork();
       must(process, "fork");
       if (process > 0) {
-        tell(theirs.get(), report::pid, process);
+        hand_over(theirs.get(), process);
         wait_and_end(process, fault_);
       }
       if (!has(isolation_fault::exec_stays_in_the_hosts_cgroup))
@@ -612,19 +622,16 @@ started reference_isolation::exec(const container& c, std::string_view process_j
   }
   if (shim < 0) fail_errno(errno, "fork");
   theirs.reset();
-  // The shim closes its end when the pid is told, the process when execve succeeds: the end is what says "ready".
+  // The shim closes its end when the pid is taken, the process when execve succeeds: the end is what says "ready".
   started s;
   s.waiter_pid = shim;
   s.waiter = open_pidfd(shim);
   std::optional<report> failed;
   while (const auto r = hear(ours.get())) {
-    if (r->what == report::pid) {
-      s.pid = r->process;
-      s.init = open_pidfd(s.pid);
-      s.start_time = process_start_time(s.pid);
-    } else {
+    if (r->what == report::pid)
+      take(s, r->process, ours.get());
+    else
       failed = r;
-    }
   }
   if (!failed) return s;
   ::kill(shim, SIGKILL);

@@ -23,13 +23,13 @@ namespace fs = std::filesystem;
 
 namespace {
 
-constexpr const char* busybox = "/bin/busybox";
+constexpr const char* hosts_busybox = "/bin/busybox";
 
 void skip_unless_host_can() {
   if (::geteuid() != 0) skip("needs root");
   // A dynamic busybox would need its libraries inside; ELF's PT_INTERP (3) tells.
-  const std::string image = fs::exists(busybox) ? read_file(busybox) : "";
-  if (image.size() < 64) skip("needs {}: apt-get install busybox-static", busybox);
+  const std::string image = fs::exists(hosts_busybox) ? read_file(hosts_busybox) : "";
+  if (image.size() < 64) skip("needs {}: apt-get install busybox-static", hosts_busybox);
   const auto at = [&](std::size_t offset, auto value) {
     std::memcpy(&value, image.data() + offset, sizeof value);
     return value;
@@ -38,7 +38,8 @@ void skip_unless_host_can() {
   const auto size = at(0x36, std::uint16_t{});
   const auto count = at(0x38, std::uint16_t{});
   for (unsigned i = 0; i < count; ++i)
-    if (at(table + i * size, std::uint32_t{}) == 3) skip("{} is not static: apt-get install busybox-static", busybox);
+    if (at(table + i * size, std::uint32_t{}) == 3)
+      skip("{} is not static: apt-get install busybox-static", hosts_busybox);
   if (cgroup_layout::here().hierarchies().empty()) skip("no cgroup hierarchy is mounted");
 }
 
@@ -72,6 +73,8 @@ isolation_fixture::isolation_fixture(make_isolation make) : make_(make) {
   config_.root_tag = "suite" + scratch_.substr(scratch_.size() - 6);
   ::prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
   try {
+    fs::copy_file(hosts_busybox, busybox());
+    fs::permissions(busybox(), fs::perms(0755));
     driver_ = make_(config_);
     if (const probe_report report = driver_->probe(); !report.usable)
       skip("{} is not usable here: {}", driver_->name(), report.reason);
@@ -167,8 +170,7 @@ specimen::specimen(isolation_fixture& f) : fixture_(f) {
   make_directories(c.state_dir, 0700);
   for (const char* directory : {"bin", "dev", "etc", "proc", "sys", "tmp", "root"})
     make_directories(rootfs() + "/" + directory);
-  fs::copy_file(busybox, rootfs() + "/bin/busybox");
-  ::chmod((rootfs() + "/bin/busybox").c_str(), 0755);
+  fs::create_hard_link(f.busybox(), rootfs() + "/bin/busybox");
   for (const char* applet : {"sh", "cat", "echo", "env", "hostname", "id", "kill", "ls", "mkdir", "pwd", "readlink",
                              "sleep", "stty", "touch", "true", "tty", "usleep"})
     fs::create_symlink("busybox", rootfs() + "/bin/" + applet);

@@ -28,6 +28,9 @@ class isolation_fixture {
   /// A new object over the same directories, as the next command makes one.
   std::unique_ptr<isolation_subject> another() { return make_(config_); }
   [[nodiscard]] const std::string& scratch() const { return scratch_; }
+  /// A copy of busybox to link to. Written once, before any process is made: one that inherits the descriptor of a
+  /// program being written makes its execution fail, with ETXTBSY.
+  [[nodiscard]] std::string busybox() const { return scratch_ + "/busybox"; }
   /// First part of every container's cgroup path.
   [[nodiscard]] const std::string& tag() const { return config_.root_tag; }
 
