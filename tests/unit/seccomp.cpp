@@ -156,6 +156,15 @@ TEST_CASE("the cache answers what compiling answers, from a file only its owner 
     CHECK(same(kit::cached_seccomp(p, s.path), compiled));
     CHECK(kit::read_file(file) == bytes);
   }
+  SECTION("what another libseccomp compiled is replaced") {
+    auto other = bytes;
+    const auto inode_of_compiler = 32;  // behind magic, four numbers and the device
+    other[inode_of_compiler] = static_cast<char>(other[inode_of_compiler] ^ 1);
+    other.back() = static_cast<char>(other.back() ^ 1);
+    kit::replace_file(file, other, 0600);
+    CHECK(same(kit::cached_seccomp(p, s.path), compiled));
+    CHECK(kit::read_file(file) == bytes);
+  }
   SECTION("a file others may write, or a link, is not believed") {
     auto other = bytes;
     other.back() = static_cast<char>(other.back() ^ 1);

@@ -33,6 +33,9 @@ class library {
   requires std::is_function_v<Function>
   [[nodiscard]] Function* function(const char* name) const { return reinterpret_cast<Function*>(symbol(name)); }
 
+  /// The file it was loaded from.
+  [[nodiscard]] std::string path() const;
+
  private:
   [[nodiscard]] void* symbol(const char* name) const;
   void* handle_;

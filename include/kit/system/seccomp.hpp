@@ -77,9 +77,10 @@ std::string seccomp_text(const seccomp_profile& profile);
 seccomp_filter compile_seccomp(const seccomp_profile& profile);
 
 /// compile_seccomp through a directory of compiled programs (made 0700 if it is absent). A hit costs
-/// one file read: the file's whole text must equal the profile's, for this kernel release and machine. Anything
-/// else in its place (damaged, another owner's, another profile's) is compiled anew and replaced by
-/// rename. A directory that cannot be written only costs the speed.
+/// one file read: the file's whole text must equal the profile's, for this kernel release and machine, and the
+/// libseccomp that compiled it must not have been replaced since. Anything else in its place (damaged, another
+/// owner's, another profile's) is compiled anew and replaced by rename. A directory that cannot be written only costs
+/// the speed.
 seccomp_filter cached_seccomp(const seccomp_profile& profile, const std::string& directory);
 
 /// seccomp(SECCOMP_SET_MODE_FILTER) for the calling thread; needs no_new_privs or CAP_SYS_ADMIN.

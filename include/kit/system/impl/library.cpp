@@ -2,6 +2,7 @@
 #include "kit/system/library.hpp"
 
 #include <dlfcn.h>
+#include <link.h>
 
 #include "kit/system/error.hpp"
 
@@ -20,6 +21,12 @@ void* library::symbol(const char* name) const {
   void* found = ::dlsym(handle_, name);
   if (!found) fail(errc::unsupported, "look up {} in {}: {}; install a newer one", name, soname_, ::dlerror());
   return found;
+}
+
+std::string library::path() const {
+  link_map* map = nullptr;
+  if (::dlinfo(handle_, RTLD_DI_LINKMAP, &map) != 0) fail(errc::unsupported, "find {}: {}", soname_, ::dlerror());
+  return map->l_name;
 }
 
 }  // namespace kit

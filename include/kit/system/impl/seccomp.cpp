@@ -177,15 +177,22 @@ std::string seccomp_text(const seccomp_profile& p) {
   return text;
 }
 
-seccomp_filter compile_seccomp(const seccomp_profile& profile) {
+namespace {
+const libseccomp& compiler() {
   static const libseccomp s;
+  return s;
+}
+}  // namespace
+
+seccomp_filter compile_seccomp(const seccomp_profile& profile) {
+  const libseccomp& s = compiler();
   seccomp_filter filter;
   for (const auto& f : profile.flags) filter.flags |= value_named(flags, f, errc::unsupported, "flag");
 
   const std::uint32_t by_default = native_action(profile.default_action, profile.default_errno);
   struct context_owner {
     scmp_filter_ctx c;
-    ~context_owner() { s.release(c); }
+    ~context_owner() { compiler().release(c); }
   } context{s.init(by_default)};
   if (context.c == nullptr)
     fail(errc::unsupported, "seccomp profile: libseccomp knows no default action {}",
@@ -224,13 +231,28 @@ seccomp_filter compile_seccomp(const seccomp_profile& profile) {
 
 namespace {
 
-/// A file of the cache: this header, the key, the program.
+/// Which file a path leads to, without reading it: an upgraded library is another one.
+struct file_identity {
+  std::uint64_t device = 0, inode = 0, size = 0;
+  std::int64_t modified_ns = 0;
+  bool operator==(const file_identity&) const = default;
+};
+
+file_identity identity_of(const std::string& path) {
+  struct stat st {};
+  if (::stat(path.c_str(), &st) != 0) return {};
+  return {st.st_dev, st.st_ino, static_cast<std::uint64_t>(st.st_size),
+          st.st_mtim.tv_sec * std::int64_t{1'000'000'000} + st.st_mtim.tv_nsec};
+}
+
+/// A file of the cache: this header, the key, the path of the library that compiled it, the program.
 struct cache_header {
-  std::array<char, 8> magic{'k', 'i', 't', 'b', 'p', 'f', '1', '\n'};
+  std::array<char, 8> magic{'k', 'i', 't', 'b', 'p', 'f', '2', '\n'};
   std::uint32_t key_bytes = 0;
+  std::uint32_t compiler_bytes = 0;
   std::uint32_t instructions = 0;
   std::uint32_t flags = 0;
-  std::uint32_t reserved = 0;
+  file_identity compiler;
 };
 
 /// Names a file only; what is in it is compared whole.
@@ -251,26 +273,31 @@ std::optional<seccomp_filter> read_cached(const std::string& path, const std::st
   const auto magic = h.magic;
   if (bytes.size() < sizeof h) return std::nullopt;
   std::memcpy(&h, bytes.data(), sizeof h);
+  const std::size_t text_bytes = key.size() + h.compiler_bytes;
   if (h.magic != magic || h.key_bytes != key.size() || h.instructions == 0 || h.instructions > BPF_MAXINSNS ||
-      bytes.size() != sizeof h + key.size() + h.instructions * sizeof(sock_filter) ||
-      bytes.compare(sizeof h, key.size(), key) != 0)
+      bytes.size() != sizeof h + text_bytes + h.instructions * sizeof(sock_filter) ||
+      bytes.compare(sizeof h, key.size(), key) != 0 ||
+      h.compiler != identity_of(bytes.substr(sizeof h + key.size(), h.compiler_bytes)))
     return std::nullopt;
   seccomp_filter filter;
   filter.flags = h.flags;
   filter.program.resize(h.instructions);
-  std::memcpy(filter.program.data(), bytes.data() + sizeof h + key.size(), h.instructions * sizeof(sock_filter));
+  std::memcpy(filter.program.data(), bytes.data() + sizeof h + text_bytes, h.instructions * sizeof(sock_filter));
   return filter;
 }
 
 void write_cached(const std::string& path, const std::string& key, const seccomp_filter& filter) {
+  const std::string compiled_by = compiler().lib.path();
   cache_header h;
   h.key_bytes = static_cast<std::uint32_t>(key.size());
+  h.compiler_bytes = static_cast<std::uint32_t>(compiled_by.size());
   h.instructions = static_cast<std::uint32_t>(filter.program.size());
   h.flags = filter.flags;
-  std::string bytes(sizeof h + key.size() + filter.program.size() * sizeof(sock_filter), '\0');
-  std::memcpy(bytes.data(), &h, sizeof h);
-  std::memcpy(bytes.data() + sizeof h, key.data(), key.size());
-  std::memcpy(bytes.data() + sizeof h + key.size(), filter.program.data(), filter.program.size() * sizeof(sock_filter));
+  h.compiler = identity_of(compiled_by);
+  std::string bytes(reinterpret_cast<const char*>(&h), sizeof h);
+  bytes += key;
+  bytes += compiled_by;
+  bytes.append(reinterpret_cast<const char*>(filter.program.data()), filter.program.size() * sizeof(sock_filter));
   replace_file(path, bytes, 0600);
 }
 
