@@ -43,16 +43,10 @@ std::chrono::milliseconds grace(invocation& call, const std::string& seconds) {
   return std::chrono::seconds(std::max<std::int64_t>(integer(call, "--time", seconds), 0));
 }
 
-std::string state_word(const container_record& c) {
-  if (c.state == container_state::starting) return "created";
-  return std::string(to_string(c.state));
-}
-
 /// "Up 5 minutes", "Exited (0) 2 hours ago".
 std::string status(const container_record& c, std::int64_t now) {
   switch (c.state) {
-    case container_state::created:
-    case container_state::starting: return "Created";
+    case container_state::created: return "Created";
     case container_state::removing: return "Removal In Progress";
     case container_state::running: return "Up " + human_duration(now - c.started_ns);
     case container_state::paused: return "Up " + human_duration(now - c.started_ns) + " (Paused)";
@@ -69,7 +63,7 @@ std::string join_labels(const std::vector<option>& labels) {
 }
 
 bool matches(const container_record& c, const filter& f) {
-  if (f.key == "status") return state_word(c) == f.value;
+  if (f.key == "status") return to_string(c.state) == f.value;
   if (f.key == "name") return c.name.find(f.value) != std::string::npos;
   if (f.key == "id") return c.id.text().starts_with(f.value);
   if (f.key == "ancestor") return c.image == f.value || c.image == f.value + ":latest" || c.image_digest == f.value;
@@ -148,7 +142,7 @@ int ps(invocation& call) {
     const std::string command = "\"" + (list.full_ids() ? c.command : shortened(c.command, 20)) + "\"";
     list.add({std::string(list.full_ids() ? c.id.text() : c.id.brief()), c.image, command,
               human_duration(now - c.created_ns) + " ago", status(c, now), "", c.name, local_time(c.created_ns),
-              state_word(c), join_labels(c.labels), c.storage, c.isolation});
+              std::string(to_string(c.state)), join_labels(c.labels), c.storage, c.isolation});
   }
   list.print();
   return 0;

@@ -23,7 +23,7 @@ json list_or_null(const std::vector<std::string>& list) { return list.empty() ? 
 
 json describe_state(const container_record& c) {
   const bool up = c.state == container_state::running || c.state == container_state::paused;
-  return {{"Status", c.state == container_state::starting ? "created" : std::string(to_string(c.state))},
+  return {{"Status", to_string(c.state)},
           {"Running", up},
           {"Paused", c.state == container_state::paused},
           {"Restarting", false},

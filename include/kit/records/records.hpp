@@ -36,7 +36,7 @@
 
 namespace kit {
 
-enum class container_state { created, starting, running, paused, exited, removing };
+enum class container_state { created, running, paused, exited, removing };
 std::string_view to_string(container_state) noexcept;
 container_state container_state_from(std::string_view);
 

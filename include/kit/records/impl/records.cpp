@@ -65,7 +65,7 @@ std::int64_t now_ns() {
 
 namespace {
 
-constexpr std::string_view state_words[] = {"created", "starting", "running", "paused", "exited", "removing"};
+constexpr std::string_view state_words[] = {"created", "running", "paused", "exited", "removing"};
 
 std::string join_chain(const std::vector<layer_id>& chain) {
   std::vector<std::string> list;
