@@ -7,6 +7,7 @@
 #include "environment.hpp"
 #include "kit/engine/attach.hpp"
 #include "kit/engine/lifecycle.hpp"
+#include "trace.hpp"
 #include "verbs.hpp"
 
 namespace kit::cli {
@@ -120,7 +121,7 @@ int create(invocation& call) {
 
 int run(invocation& call) {
   container_options given;
-  std::string detach_keys = "ctrl-p,ctrl-q", proxy = "true";
+  std::string detach_keys = "ctrl-p,ctrl-q", proxy = "true", trace;
   options o(call.command(), "IMAGE [COMMAND] [ARG...]",
             "Make a container from an image and run a command in it.\n"
             "Exits as the command does; 125: kit failed, 126: the command cannot be executed, 127: it is not there,\n"
@@ -129,6 +130,8 @@ int run(invocation& call) {
   o.flag("-d,--detach", given.spec.detach, "Run in the background, print the container's id")
       .value("--detach-keys", detach_keys, "KEYS", "Leave the terminal by these keys (ctrl-p,ctrl-q)")
       .value("--sig-proxy", proxy, "BOOL", "Pass signals on to the program (true)")
+      .value("--trace", trace, "FILE",
+             "Write when each step began and ended, as Chrome trace JSON (- for a table on stderr)")
       .example("kit run --rm debian:12 cat /etc/os-release")
       .example("kit run --rm -it debian:12 bash                     # ctrl-p ctrl-q leaves it running")
       .example("kit run -d --name web -m 64m --cpus 0.5 debian:12 my-service")
@@ -140,14 +143,15 @@ int run(invocation& call) {
   if (spec.tty && spec.interactive && !spec.detach && !::isatty(STDIN_FILENO))
     fail(errc::invalid, "run -it: stdin is not a terminal; leave out -t");
 
+  const tracer steps(trace);
   kit::engine& engine = call.engine();
   id_file file(given.cidfile);
-  const container_record made = kit::create(engine, spec);
+  const container_record made = KIT_STEP(kit::create(engine, spec));
   file.write(made.id);
 
   session connection;
   try {
-    connection = kit::start(engine, made.id, {.attach = !spec.detach});
+    connection = KIT_STEP(kit::start(engine, made.id, {.attach = !spec.detach}));
   } catch (const error& e) {
     report(e);
     int code = call.verb.failure;
@@ -163,12 +167,11 @@ int run(invocation& call) {
     fmt::print("{}\n", made.id.text());
     return 0;
   }
-  const stream_end end = stream(
-      engine, made.id, connection,
-      {.stdin_open = spec.interactive, .tty = spec.tty, .signal_proxy = proxy == "true", .detach_keys = detach_keys},
-      true);
+  const stream_options how{
+      .stdin_open = spec.interactive, .tty = spec.tty, .signal_proxy = proxy == "true", .detach_keys = detach_keys};
+  const stream_end end = KIT_STEP(stream(engine, made.id, connection, how, true));
   if (!end.exited) return 0;
-  return conclude(engine, made.id, connection, end);
+  return KIT_STEP(conclude(engine, made.id, connection, end));
 }
 
 }  // namespace kit::cli

@@ -173,7 +173,7 @@ launched launch(const models<S, N, I>& m, launch_plan plan, function_ref<void(co
   monitors_end.reset();
   launched result = KIT_STEP(report.wait_created_in_kit());
   result.session = std::move(session);
-  KIT_STEP(on_created(result));
+  in_step("record_start", [&] { on_created(result); });
   KIT_STEP(report.wait_started_in_kit());
   return result;
 }

@@ -219,7 +219,7 @@ stream_end stream(engine& e, const container_id& id, session& s, const stream_op
 
 int conclude(engine& e, const container_id& id, session& s, const stream_end& end) {
   try {
-    finish(e, id);
+    KIT_STEP(finish(e, id));
   } catch (const error& x) {
     if (x.code() != errc::not_found) throw;  // somebody else removed it meanwhile
   }

@@ -40,7 +40,7 @@ engine& engine::operator=(engine&&) noexcept = default;
 const engine_config& engine::config() const noexcept { return impl_->config; }
 
 records& engine::records() {
-  if (!impl_->records) impl_->records.emplace(impl_->config.root);
+  if (!impl_->records) in_step("open_records", [&] { impl_->records.emplace(impl_->config.root); });
   return *impl_->records;
 }
 
@@ -83,13 +83,13 @@ typename Map::mapped_type& opened(Map& map, const std::string& name, Open open) 
 }  // namespace
 
 any_storage& engine::storage(const std::string& name) {
-  return opened(impl_->storages, name, [&] { return open_storage(name, config_of("storage", name)); });
+  return opened(impl_->storages, name, [&] { return KIT_STEP(open_storage(name, config_of("storage", name))); });
 }
 any_network& engine::network(const std::string& driver) {
-  return opened(impl_->networks, driver, [&] { return open_network(driver, config_of("network", driver)); });
+  return opened(impl_->networks, driver, [&] { return KIT_STEP(open_network(driver, config_of("network", driver))); });
 }
 any_isolation& engine::isolation(const std::string& name) {
-  return opened(impl_->isolations, name, [&] { return open_isolation(name, config_of("isolation", name)); });
+  return opened(impl_->isolations, name, [&] { return KIT_STEP(open_isolation(name, config_of("isolation", name))); });
 }
 
 std::string engine::container_dir(const container_id& id) const {

@@ -158,18 +158,22 @@ file_lock try_lock_container(engine& e, const container_id& id) {
 void end_run(engine& e, const container_record& r, function_ref<void()> record) {
   records& records = e.records();
   any_isolation& isolation = e.isolation(r.isolation);
-  retry_busy([&] { isolation.remove(e.as_container(r)); });
+  in_step("remove_processes", [&] { retry_busy([&] { isolation.remove(e.as_container(r)); }); });
   const std::vector<endpoint_record> endpoints = records.endpoints(r.id);
   for (const endpoint_record& p : endpoints) {
     const network_record n = records.network(p.network.text());
-    e.network(n.driver).detach(as_network(e, n), as_endpoint(e, p, -1), attachment_from_json(p.attachment));
+    any_network& network = e.network(n.driver);
+    in_step("detach_network",
+            [&] { network.detach(as_network(e, n), as_endpoint(e, p, -1), attachment_from_json(p.attachment)); });
   }
-  records.transaction([&] {
-    for (const endpoint_record& p : endpoints) records.release_endpoint(p.id);
-    record();
+  in_step("record_end", [&] {
+    records.transaction([&] {
+      for (const endpoint_record& p : endpoints) records.release_endpoint(p.id);
+      record();
+    });
   });
   // Last: exit.json stands in it, and until the exit is recorded that is all there is to know of it.
-  remove_tree(e.bundle_dir(r.id));
+  in_step("remove_bundle", [&] { remove_tree(e.bundle_dir(r.id)); });
 }
 
 file_lock lock_images(engine& e) { return file_lock::wait(e.config().root + "/images.lock", file_lock::mode::shared); }
@@ -185,7 +189,7 @@ container_record create(engine& e, const container_spec& wanted) {
   if (spec.isolation.empty()) spec.isolation = c.isolation;
   if (!spec.name.empty()) check_container_name(spec.name);
 
-  const image from = find_image(e, spec.image);
+  const image from = KIT_STEP(find_image(e, spec.image));
   any_storage& storage = e.storage(spec.storage);
   e.isolation(spec.isolation);
   e.network(find_network(e, spec.network).driver);
@@ -206,15 +210,15 @@ container_record create(engine& e, const container_spec& wanted) {
   r.auto_remove = spec.auto_remove;
   r.created_ns = now_ns();
   r.spec = to_json(spec);
-  r.chain = ensure_unpacked(e, from, spec.storage);
+  r.chain = KIT_STEP(ensure_unpacked(e, from, spec.storage));
 
   const std::string directory = e.container_dir(r.id);
-  make_directories(directory, 0711);
+  in_step("make_container_directory", [&] { make_directories(directory, 0711); });
   const auto lock = lock_container(e, r.id);
   try {
-    insert_named(e, r, spec.name);
+    KIT_STEP(insert_named(e, r, spec.name));
     try {
-      storage.create({layer_id::from(r.id.text()), r.chain}, {});
+      in_step("create_layer", [&] { storage.create({layer_id::from(r.id.text()), r.chain}, {}); });
     } catch (...) {
       storage.remove(layer_id::from(r.id.text()));
       e.records().remove_container(r.id);
@@ -239,13 +243,16 @@ session start(engine& e, const container_id& id, const start_options& options) {
 
   // A run that ended without being finished: its remains go first.
   if (::access(e.bundle_dir(id).c_str(), F_OK) == 0) end_run(e, r, [] {});
-  make_directories(e.bundle_dir(id), 0711);
-  make_directories(e.bundle_dir(id) + "/state", 0700);
+  in_step("make_bundle_directories", [&] {
+    make_directories(e.bundle_dir(id), 0711);
+    make_directories(e.bundle_dir(id) + "/state", 0700);
+  });
 
   const network_record n = find_network(e, spec.network);
   const network_traits traits = e.network(n.driver).traits();
   std::optional<endpoint_record> endpoint;
-  if (traits.network_namespace == netns::own) endpoint = e.records().lease_endpoint(n, id, "eth0");
+  if (traits.network_namespace == netns::own)
+    endpoint = in_step("lease_endpoint", [&] { return e.records().lease_endpoint(n, id, "eth0"); });
 
   try {
     bundle_plan bundle{e.bundle_dir(id),
@@ -256,7 +263,7 @@ session start(engine& e, const container_id& id, const start_options& options) {
                        image,
                        traits.network_namespace,
                        endpoint ? endpoint->addresses : std::vector<std::string>()};
-    write_bundle(bundle, user_of(e, r, spec, image));
+    KIT_STEP(write_bundle(bundle, user_of(e, r, spec, image)));
     for (const volume& v : spec.volumes)
       if (struct stat st{}; ::stat(v.source.c_str(), &st) != 0) make_directories(v.source);
 
@@ -297,7 +304,7 @@ container_record finish(engine& e, const container_id& id) {
   const auto lock = lock_container(e, id);
   container_record r = e.records().container(id.text());
   if (!is_live(r)) return r;
-  const auto report = wait_exit_report(e, r);
+  const auto report = KIT_STEP(wait_exit_report(e, r));
   if (!report)
     if (const unique_fd init = open_process(r.init.pid, r.init.start_time);
         init && r.init.boot_id == boot_id() && !has_ended(init.get()))
@@ -317,7 +324,7 @@ container_record finish(engine& e, const container_id& id) {
   if (r.auto_remove) {
     ended.state = container_state::removing;
     any_storage& storage = e.storage(r.storage);
-    retry_busy([&] { storage.remove(layer_id::from(id.text())); });
+    in_step("remove_layer", [&] { retry_busy([&] { storage.remove(layer_id::from(id.text())); }); });
   }
   end_run(e, r, [&] {
     add_event(e, ended, "die", {{"exitCode", std::to_string(ended.exit_code)}});
@@ -325,7 +332,7 @@ container_record finish(engine& e, const container_id& id) {
     add_event(e, ended, "destroy");
     e.records().remove_container(id);
   });
-  if (ended.auto_remove) remove_tree(e.container_dir(id));
+  if (ended.auto_remove) in_step("remove_container_directory", [&] { remove_tree(e.container_dir(id)); });
   return ended;
 }
 
@@ -423,14 +430,14 @@ void remove(engine& e, const container_id& id, bool force) {
     return;
   if (is_live(r)) fail(errc::conflict, "cannot remove container {}: it was started again meanwhile", r.name);
   r.state = container_state::removing;
-  e.records().update(r);
+  in_step("record_removal", [&] { e.records().update(r); });
   any_storage& storage = e.storage(r.storage);
-  retry_busy([&] { storage.remove(layer_id::from(id.text())); });
+  in_step("remove_layer", [&] { retry_busy([&] { storage.remove(layer_id::from(id.text())); }); });
   end_run(e, r, [&] {
     add_event(e, r, "destroy");
     e.records().remove_container(id);
   });
-  remove_tree(e.container_dir(id));
+  in_step("remove_container_directory", [&] { remove_tree(e.container_dir(id)); });
 }
 
 container_stats stats(engine& e, const container_id& id) {
