@@ -42,6 +42,18 @@ std::string cgroup_version() {
 
 }  // namespace
 
+/// Its options are that program's.
+int bench(invocation& call) {
+  std::string program = call.config.libexec + "/kit-bench";
+  if (::access(program.c_str(), X_OK) != 0)
+    fail(errc::not_found, "bench: {} is missing; build kit with KIT_BUILD_BENCH=ON", program);
+  std::vector<char*> args{program.data()};
+  for (std::string& word : call.words) args.push_back(word.data());
+  args.push_back(nullptr);
+  ::execv(program.c_str(), args.data());
+  fail_errno(errno, "execute {}", program);
+}
+
 int version(invocation& call) {
   std::string format;
   options(call.command(), "", "Print the version.")

@@ -42,6 +42,7 @@ constexpr verb table[] = {
     {"system info",       "Describe this kit and this host",                         "",          1,   system_info},
     {"system check",      "Bring records and kernel back together",                  "",          1,   system_check},
     {"system prune",      "Remove what nothing uses",                                "",          1,   system_prune},
+    {"bench",             "Measure this kit, beside other runtimes",                 "",          1,   bench},
     {"version",           "Print the version",                                       "",          1,   version},
     {"completion bash",   "Print a completion script for bash",                      "",          1,   completion_bash},
     {"internal complete", "Complete a command line",                                 "",         1,   internal_complete},

@@ -94,7 +94,8 @@ int network_ls(invocation&);    // network.cpp
 int driver_ls(invocation&);     // driver.cpp
 int driver_probe(invocation&);
 int plugin_ls(invocation&);     // plugin.cpp
-int system_check(invocation&);  // system.cpp
+int bench(invocation&);         // system.cpp
+int system_check(invocation&);
 int system_info(invocation&);
 int system_prune(invocation&);
 int version(invocation&);

@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <fmt/core.h>
+
+#include <cstdio>
+
+#include "floor.hpp"
+#include "options.hpp"
+
+namespace kit::bench {
+namespace {
+
+struct verb {
+  const char* name;
+  const char* summary;
+  int (*run)(const command&);
+};
+
+constexpr verb verbs[] = {
+    {"floor", "What the kernel alone needs for a full start", floor_command},
+};
+
+int usage(std::FILE* to) {
+  fmt::print(to, "Usage:  kit bench BENCHMARK\n\n");
+  for (const verb& v : verbs) fmt::print(to, "  {:<10} {}\n", v.name, v.summary);
+  fmt::print(to, "\nRun 'kit bench BENCHMARK --help' for more on one.\n");
+  return to == stdout ? 0 : 2;
+}
+
+}  // namespace
+}  // namespace kit::bench
+
+int main(int argc, char** argv) try {
+  using namespace kit::bench;
+  const command words(argv + 1, argv + argc);
+  if (words.empty() || words[0] == "--help" || words[0] == "-h") return usage(words.empty() ? stderr : stdout);
+  for (const verb& v : verbs)
+    if (words[0] == v.name) return v.run({words.begin() + 1, words.end()});
+  fmt::print(stderr, "kit-bench: '{}' is no benchmark\n", words[0]);
+  return usage(stderr);
+} catch (const kit::bench::helped&) {
+  return 0;
+} catch (const std::exception& e) {
+  fmt::print(stderr, "kit-bench: {}\n", e.what());
+  return 1;
+}

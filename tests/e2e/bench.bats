@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: Apache-2.0
+load common
+
+# On a tmpfs, as the benchmark's own.
+setup_file() {
+  new_root
+  KIT_RUN_DIR=$(mktemp -d /dev/shm/kit.XXXXXX)
+  import_busybox
+}
+teardown_file() {
+  remove_root
+  within 20 rm -rf "$KIT_RUN_DIR"
+}
+
+floor() { kit bench floor "$@"; }
+
+# What a program can see of the container it is in.
+look='
+for n in mnt uts ipc pid net cgroup user time; do echo "namespace $n $(busybox readlink /proc/self/ns/$n)"; done
+busybox sed "s/^/mount /" /proc/self/mountinfo
+busybox sed "s/^/group /" /proc/self/cgroup
+for g in /sys/fs/cgroup /sys/fs/cgroup/*; do
+  for f in devices.list memory.limit_in_bytes memory.max pids.max cpu.shares cpu.max cpuset.cpus cpuset.mems; do
+    [ ! -f $g/$f ] || busybox sed "s,^,limit $g/$f ," $g/$f
+  done
+done
+busybox grep -E "^(Umask|Cap...|NoNewPrivs|Seccomp.*|Groups):" /proc/self/status
+busybox ls -ln /dev | busybox awk "{print \"device\", \$1, \$3, \$4, \$5, \$6, \$NF}"
+busybox ip -o link | busybox sed "s/^/link /"
+busybox ip -o addr | busybox sed "s/^/address /"
+busybox ip route | busybox sed "s/^/route /"
+busybox ls /proc/self/fd | busybox wc -l
+'
+
+# Without the numbers that differ between any two containers.
+normalized() {
+  sed -E -e 's/^(mount) [0-9]+ [0-9]+ [0-9]+:[0-9]+ /\1 /' \
+    -e 's,^(mount) /[^ ]*/(hosts|hostname|resolv.conf) ,\1 DIR/\2 ,' \
+    -e 's,(lowerdir\+?|upperdir|workdir)=[^ \,]*,\1=DIR,g' \
+    -e '/^link|^address|^route/s/[0-9]+\.[0-9]+\.[0-9]+\.[0-9]+/ADDRESS/g' \
+    -e '/^link/s/@if[0-9]+//' -e '/^(link|address)/s/([0-9a-f]{2}:){5}[0-9a-f]{2}/MAC/' \
+    -e '/^(link|address) [0-9]+: eth0/s/[0-9]+/N/' \
+    -e '/^namespace/s/[0-9]{6,}/N/' -e '/^device total/d' -e '/^device/s/ (Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec) / /' |
+    sort
+}
+
+@test "the floor's program sees what a container's sees" {
+  local network
+  for network in bridge none; do
+    kit run --rm --network "$network" busybox sh -c "$look" >"$BATS_TEST_TMPDIR/kit"
+    floor --network "$network" -- /bin/sh -c "$look" >"$BATS_TEST_TMPDIR/floor"
+    grep -q '^mount .* /sys/fs/cgroup ' "$BATS_TEST_TMPDIR/floor"
+    diff <(normalized <"$BATS_TEST_TMPDIR/kit") <(normalized <"$BATS_TEST_TMPDIR/floor")
+  done
+}
+
+@test "every namespace of the floor is new, like a container's" {
+  floor -- /bin/sh -c "$look" | grep ^namespace >"$BATS_TEST_TMPDIR/floor"
+  kit run --rm busybox sh -c "$look" | grep ^namespace >"$BATS_TEST_TMPDIR/kit"
+  local kind name number
+  while read -r _ kind number; do
+    for name in floor kit; do
+      case $kind in
+        user | time) grep -qF "namespace $kind $(readlink "/proc/self/ns/$kind")" "$BATS_TEST_TMPDIR/$name" ;;
+        *) ! grep -qF "$(readlink "/proc/self/ns/$kind")" "$BATS_TEST_TMPDIR/$name" ;;
+      esac
+    done
+  done <"$BATS_TEST_TMPDIR/floor"
+  [ "$(wc -l <"$BATS_TEST_TMPDIR/floor")" -eq 8 ]
+}
+
+@test "the floor takes layers, and tells each step's time" {
+  [ "$(floor --layers 20 -- /bin/sh -c 'ls / | busybox grep -c layer-')" -eq 19 ]
+  run floor -n 2 --json
+  [ "$status" -eq 0 ]
+  [ "$(jq '.wall_ms | length' <<<"$output")" -eq 2 ]
+  # The steps of the parent are all of the time between fork and the end.
+  jq -e '([.steps[] | select(.side == "parent") | .ms[0]] | add) as $sum | ($sum - .wall_ms[0] | fabs) < 0.5' <<<"$output"
+  jq -e '[.steps[].name] | index("network") and index("pivot_root") and index("mount overlay")' <<<"$output"
+}
+
+@test "a benchmark leaves nothing behind" {
+  traces() { find /dev/shm "$TMPDIR" /sys/fs/cgroup -maxdepth 2 -name 'kit-bench*' 2>/dev/null | sort; }
+  export TMPDIR=$BATS_TEST_TMPDIR/tmp
+  mkdir "$TMPDIR"
+  local before
+  before=$(traces)
+  kit bench floor -n 1 >/dev/null
+  [ "$(traces)" = "$before" ]
+}
+
+@test "an unknown benchmark, option or value is refused in one line" {
+  run ! kit bench nonsense
+  [[ $output == *"'nonsense' is no benchmark"* ]]
+  run ! kit bench floor --nonsense
+  [[ $output == *"unknown option --nonsense"* ]]
+  run ! kit bench floor -n none
+  [[ $output == *'-n: "none" is no number'* ]]
+}
