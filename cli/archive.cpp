@@ -1,36 +1,121 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
+#include <chrono>
 #include <csignal>
 
 #include "kit/engine/images.hpp"
 #include "kit/engine/lifecycle.hpp"
+#include "kit/image/reference.hpp"
+#include "listing.hpp"
 #include "verbs.hpp"
 
 namespace kit::cli {
 namespace {
 
 /// While it lives, SIGINT, SIGTERM and SIGHUP ask the work to stop and clean up behind itself, instead of
-/// ending the process where it stands. Other words go to the context around it.
+/// ending the process where it stands, and a terminal on stderr is told how far the work is. Other words go to the
+/// context around it.
 class interruptible : public call_context {
  public:
-  interruptible() : outer_(this_call()), scope_(*this) {
+  /// `doing`: "Loading"; empty for work that shows no progress.
+  explicit interruptible(std::string_view doing = {})
+      : doing_(::isatty(STDERR_FILENO) ? doing : ""), outer_(this_call()), scope_(*this) {
     struct sigaction action {};
     action.sa_handler = [](int) { interrupted = 1; };
     for (int signal : {SIGINT, SIGTERM, SIGHUP}) ::sigaction(signal, &action, nullptr);
   }
   ~interruptible() override {
+    wipe();
     for (int signal : {SIGINT, SIGTERM, SIGHUP}) ::signal(signal, SIG_DFL);
   }
   [[nodiscard]] bool cancelled() const noexcept override { return interrupted != 0; }
-  void log(log_level level, std::string_view line) noexcept override { outer_.log(level, line); }
+  void progress(std::uint64_t done, std::uint64_t total) noexcept override {
+    if (doing_.empty()) return;
+    const auto now = std::chrono::steady_clock::now();
+    if (now < next_) return;
+    next_ = now + std::chrono::milliseconds(100);
+    try {
+      const std::string of = total == 0 ? "" : fmt::format(" / {}", human_size(total));
+      fmt::print(stderr, "\r\033[K{} {}{}", doing_, human_size(done), of);
+      shown_ = true;
+    } catch (...) {  // a bar that cannot be drawn is no reason to stop
+    }
+  }
+  void log(log_level level, std::string_view line) noexcept override {
+    wipe();
+    outer_.log(level, line);
+  }
 
  private:
+  void wipe() noexcept {
+    if (shown_) std::fputs("\r\033[K", stderr);
+    shown_ = false;
+  }
+
   static inline volatile std::sig_atomic_t interrupted = 0;
+  std::string_view doing_;
+  std::chrono::steady_clock::time_point next_{};
+  bool shown_ = false;
   call_context& outer_;
   call_scope scope_;
 };
+
+/// Where an archive goes: to stdout, which must be no terminal, or to a file that appears once it is whole.
+class archive_target {
+ public:
+  archive_target(const std::string& command, std::string path) : path_(std::move(path)) {
+    if (path_.empty()) {
+      if (::isatty(STDOUT_FILENO))
+        throw usage_error(command, "stdout is a terminal: name a file with -o, or redirect the output");
+      return;
+    }
+    struct stat st {};
+    if (::stat(path_.c_str(), &st) == 0 && !S_ISREG(st.st_mode)) {
+      if (S_ISDIR(st.st_mode)) fail(errc::invalid, "write {}: it is a directory", path_);
+      file_ = open_file(path_, O_WRONLY);
+      return;
+    }
+    hidden_ = fmt::format("{}.{}.partial", path_, ::getpid());
+    file_ = open_file(hidden_, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+  }
+  ~archive_target() {
+    if (!hidden_.empty()) ::unlink(hidden_.c_str());
+  }
+  archive_target(const archive_target&) = delete;
+  archive_target& operator=(const archive_target&) = delete;
+
+  [[nodiscard]] int get() const { return file_ ? file_.get() : STDOUT_FILENO; }
+  void finish() {
+    if (hidden_.empty()) return;
+    if (::fsync(file_.get()) != 0 || ::rename(hidden_.c_str(), path_.c_str()) != 0)
+      fail_errno(errno, "write {}", path_);
+    hidden_.clear();
+  }
+
+ private:
+  std::string path_, hidden_;
+  unique_fd file_;
+};
+
+/// What a layout's tags belong to if it does not say: the name of the file, without what tells its kind.
+std::string base_name(const std::string& path) {
+  std::string name = path.substr(0, path.find_last_not_of('/') + 1);
+  name.erase(0, name.rfind('/') + 1);
+  for (bool cut = true; cut;) {
+    cut = false;
+    for (const std::string_view kind : {".tar", ".tgz", ".gz", ".zst", ".oci"})
+      if (name.size() > kind.size() && name.ends_with(kind)) name.resize(name.size() - kind.size()), cut = true;
+  }
+  try {
+    (void)reference::parse(name + ":tag");
+    return name;
+  } catch (const error&) {
+    return {};
+  }
+}
 
 }  // namespace
 
@@ -52,9 +137,75 @@ int image_import(invocation& call) {
   if (words[0] != "-") file = open_file(words[0], O_RDONLY);
   if (!file && ::isatty(STDIN_FILENO))
     throw usage_error(call.command(), "stdin is a terminal; an archive is expected there");
-  interruptible scope;
+  interruptible scope("Importing");
   fmt::print("{}\n", import_image(call.engine(), file ? file.get() : STDIN_FILENO, words.size() > 1 ? words[1] : "",
                                   changes, message));
+  return 0;
+}
+
+int image_load(invocation& call) {
+  std::string input;
+  bool quiet = false;
+  options(
+      call.command(), "",
+      "Take over the images of an archive: of an OCI layout, or a docker-archive, as skopeo, umoci, podman and Docker\n"
+      "write them; plain or compressed by gzip or zstd. Of an image for several platforms, this host's is taken.")
+      .value("-i,--input", input, "FILE", "Read from FILE, or from an OCI layout's directory, instead of stdin")
+      .flag("-q,--quiet", quiet, "Show no progress")
+      .example("kit load -i debian.tar")
+      .example("skopeo copy docker://debian:12 oci:layout:12 && kit load -i layout")
+      .example("docker save debian:12 | kit load")
+      .parse(call.words);
+  unique_fd file;
+  if (!input.empty() && input != "-") file = open_file(input, O_RDONLY);
+  if (!file && ::isatty(STDIN_FILENO))
+    throw usage_error(call.command(), "stdin is a terminal: name a file with -i, or redirect the input");
+  std::vector<loaded_image> loaded;
+  {
+    interruptible scope(quiet ? "" : "Loading");
+    loaded = load_images(call.engine(), file ? file.get() : STDIN_FILENO, file ? base_name(input) : "");
+  }
+  for (const loaded_image& i : loaded) {
+    if (i.names.empty()) fmt::print("Loaded image ID: {}\n", i.digest);
+    for (const std::string& name : i.names) fmt::print("Loaded image: {}\n", name);
+  }
+  return 0;
+}
+
+int image_save(invocation& call) {
+  std::string output, format = "docker";
+  const arguments words =
+      options(
+          call.command(), "IMAGE [IMAGE...]",
+          "Write images as one archive to stdout: an OCI layout and a docker-archive in one, for kit load, skopeo,\n"
+          "podman and Docker. A name without a tag stands for all its tags.")
+          .value("-o,--output", output, "FILE", "Write to FILE, which appears once it is whole")
+          .value("--format", format, "FORMAT", "docker (both), or oci: the layout alone")
+          .takes(1)
+          .example("kit save -o debian.tar debian:12")
+          .example("kit save debian:12 | ssh host kit load")
+          .parse(call.words);
+  if (format != "docker" && format != "oci")
+    throw usage_error(call.command(), fmt::format("--format \"{}\": docker or oci is expected", format));
+  archive_target to(call.command(), output);
+  interruptible scope("Saving");
+  save_images(call.engine(), words, format == "oci" ? exchange_format::oci : exchange_format::docker, to.get());
+  to.finish();
+  return 0;
+}
+
+int container_export(invocation& call) {
+  std::string output;
+  const arguments words = options(call.command(), "CONTAINER",
+                                  "Write a container's file system as a tar archive to stdout; kit import takes it.")
+                              .value("-o,--output", output, "FILE", "Write to FILE, which appears once it is whole")
+                              .takes(1, 1)
+                              .example("kit export web | tar -t")
+                              .parse(call.words);
+  archive_target to(call.command(), output);
+  interruptible scope;
+  export_container(call.engine(), call.engine().records().container(words[0]).id, to.get());
+  to.finish();
   return 0;
 }
 

@@ -66,7 +66,7 @@ int internal_complete(invocation& call) {
     argv.insert(argv.end(), {option.data(), nullptr});
     invocation asked(*v, {list_options}, call.config, argv.data());
     return v->run(asked);
-  } else if (v->name == "import" || v->name == "image import" || v->name == "plugin check") {
+  } else if (v->run == image_import || v->run == image_load || v->run == plugin_check) {
     offered.insert(":files");
   } else {
     for (std::string& name : candidates(call, v->about)) offered.insert(std::move(name));

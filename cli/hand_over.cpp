@@ -19,7 +19,10 @@ namespace {
 }  // namespace
 
 int commit(invocation& call) { hand_over(call); }
+int container_export(invocation& call) { hand_over(call); }
 int image_import(invocation& call) { hand_over(call); }
+int image_load(invocation& call) { hand_over(call); }
+int image_save(invocation& call) { hand_over(call); }
 int internal_unpack(invocation& call) { hand_over(call); }
 int plugin_check(invocation& call) { hand_over(call); }
 

@@ -49,7 +49,7 @@ int image_ls(invocation& call) {
     if (!ranges::all_of(filters, passes)) continue;
     const std::int64_t created = manifest ? manifest->created_ns : i.created_ns;
     const std::string id = list.full_ids() ? i.digest : brief_digest(i.digest);
-    list.add({id, repository, tag, id, human_duration(now - created) + " ago",
+    list.add({id, repository, tag, id, created == 0 ? "N/A" : human_duration(now - created) + " ago",
               human_size(manifest ? manifest->size : 0), local_time(created), i.digest});
   }
   list.print();

@@ -87,6 +87,9 @@ int image_ls(invocation&);  // image.cpp
 int image_rm(invocation&);
 int image_tag(invocation&);
 int image_import(invocation&);  // archive.cpp, in kit-image
+int image_load(invocation&);
+int image_save(invocation&);
+int container_export(invocation&);
 int commit(invocation&);
 int internal_unpack(invocation&);
 int plugin_check(invocation&);  // plugin_check.cpp, in kit-image

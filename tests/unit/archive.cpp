@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "kit/image/archive.hpp"
 
-#include <archive.h>
-#include <archive_entry.h>
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
@@ -14,102 +12,12 @@
 #include "kit/system/error.hpp"
 #include "kit/system/tree.hpp"
 #include "scratch.hpp"
+#include "tar.hpp"
 
 using namespace kit;
-using testing::scratch;
+using namespace kit::testing;
 
 namespace {
-
-// ---- archives, byte by byte: no library would write most of these ----------------------------------
-
-struct entry {
-  std::string name;
-  char type = '0';
-  std::string content = {};
-  std::string link = {};
-  unsigned mode = 0644;
-  unsigned uid = 0;
-  unsigned major = 0;
-  unsigned minor = 0;
-};
-
-std::string octal(std::uint64_t value, std::size_t width) {
-  std::string digits = fmt::format("{:o}", value);
-  return std::string(width - 1 - digits.size(), '0') + digits + '\0';
-}
-
-std::string header(const entry& e, std::uint64_t size) {
-  std::string h(512, '\0');
-  const auto put = [&](std::size_t at, const std::string& text) { h.replace(at, text.size(), text); };
-  put(0, e.name.substr(0, 100));
-  put(100, octal(e.mode, 8));
-  put(108, octal(e.uid, 8));
-  put(116, octal(0, 8));
-  put(124, octal(size, 12));
-  put(136, octal(1'000'000'000, 12));
-  h[156] = e.type;
-  put(157, e.link.substr(0, 100));
-  put(257, std::string("ustar\0", 6) + "00");
-  put(329, octal(e.major, 8));
-  put(337, octal(e.minor, 8));
-  put(148, std::string(8, ' '));
-  unsigned sum = 0;
-  for (const char c : h) sum += static_cast<unsigned char>(c);
-  put(148, fmt::format("{:06o}", sum) + '\0' + ' ');
-  return h;
-}
-
-std::string padded(std::string text) {
-  text.resize((text.size() + 511) / 512 * 512, '\0');
-  return text;
-}
-
-std::string pax_record(const std::string& key, const std::string& value) {
-  const std::size_t rest = key.size() + value.size() + 3;
-  std::size_t total = rest + 1;
-  while (std::to_string(total).size() + rest != total) ++total;
-  return std::to_string(total) + ' ' + key + '=' + value + '\n';
-}
-
-std::string bytes_of(const entry& e) {
-  std::string all;
-  std::string pax;
-  if (e.name.size() > 100) pax += pax_record("path", e.name);
-  if (e.link.size() > 100) pax += pax_record("linkpath", e.link);
-  if (!pax.empty()) all += header({"pax", 'x'}, pax.size()) + padded(pax);
-  return all + header(e, e.content.size()) + padded(e.content);
-}
-
-const std::string end_marker(1024, '\0');
-
-std::string tar(const std::vector<entry>& entries) {
-  std::string all;
-  for (const entry& e : entries) all += bytes_of(e);
-  return all + end_marker;
-}
-
-std::string compressed(const std::string& bytes, int (*filter)(::archive*)) {
-  std::string out;
-  ::archive* a = ::archive_write_new();
-  ::archive_write_set_format_raw(a);
-  ::archive_write_set_bytes_in_last_block(a, 1);
-  filter(a);
-  ::archive_write_open(
-      a, &out, nullptr,
-      [](::archive*, void* to, const void* from, std::size_t count) {
-        static_cast<std::string*>(to)->append(static_cast<const char*>(from), count);
-        return static_cast<la_ssize_t>(count);
-      },
-      nullptr);
-  ::archive_entry* e = ::archive_entry_new();
-  ::archive_entry_set_filetype(e, AE_IFREG);
-  ::archive_write_header(a, e);
-  ::archive_write_data(a, bytes.data(), bytes.size());
-  ::archive_entry_free(e);
-  ::archive_write_close(a);
-  ::archive_write_free(a);
-  return out;
-}
 
 // ---- places ----------------------------------------------------------------------------------------
 
@@ -427,6 +335,64 @@ TEST_CASE("bombs meet the limits") {
   huge.replace(148, 8, fmt::format("{:06o}", sum) + '\0' + ' ');
   CHECK_FALSE(code_of([&] { p.unpack(huge + end_marker); }) == errc{});
   CHECK_FALSE(p.has("huge"));
+}
+
+TEST_CASE("a file of ten gigabytes of nothing costs nothing") {
+  // As GNU tar writes a sparse file: the map and the real size stand in a pax header.
+  const std::string records = pax_record("GNU.sparse.major", "1") + pax_record("GNU.sparse.minor", "0") +
+                              pax_record("GNU.sparse.name", "bomb") +
+                              pax_record("GNU.sparse.realsize", std::to_string(10ull << 30));
+  std::string map = "1\n" + std::to_string((10ull << 30) - 1) + "\n1\n";
+  map.resize(512, '\0');
+  const std::string bytes = header({"pax", 'x'}, records.size()) + padded(records) +
+                            bytes_of({"GNUSparseFile.0/bomb", '0', map + "x"}) + end_marker;
+  place p;
+  p.unpack(bytes);
+  CHECK(p.status("bomb").st_size == 10ll << 30);
+  CHECK(p.status("bomb").st_blocks * 512 < 1 << 20);
+  unpack_limits limits;
+  limits.bytes = 1ull << 30;
+  place q;
+  CHECK(code_of([&] { q.unpack(bytes, limits); }) == errc::no_space);
+  CHECK_FALSE(q.has("bomb"));
+}
+
+TEST_CASE("a million entries are stopped at the limit, before they are all read") {
+  std::string bytes;
+  for (int i = 0; i < 1'000'000 / 500; ++i) bytes += header({std::to_string(i)}, 0);
+  std::string all;
+  for (int i = 0; i < 500; ++i) all += bytes;
+  unpack_limits limits;
+  limits.entries = 1'000;
+  place p;
+  CHECK(code_of([&] { p.unpack(compressed(all + end_marker, ::archive_write_add_filter_zstd), limits); }) ==
+        errc::no_space);
+  CHECK_FALSE(p.has("1001"));
+}
+
+TEST_CASE("zstd:chunked is zstd: its table of contents, in frames to be skipped, is skipped") {
+  const std::string plain = tar({{"a", '0', "1"}});
+  const std::string table = "a table of contents that kit does not read";
+  std::string skippable("\x50\x2a\x4d\x18", 4);
+  for (int byte = 0; byte < 4; ++byte) skippable += static_cast<char>(table.size() >> (8 * byte));
+  skippable += table;
+  const std::string half = compressed(plain.substr(0, 700), ::archive_write_add_filter_zstd);
+  const std::string rest = compressed(plain.substr(700), ::archive_write_add_filter_zstd);
+  for (const std::string& bytes : {half + rest + skippable + skippable, half + skippable + rest}) {
+    place p;
+    CHECK(p.unpack(bytes).diff_id == sha256(plain));
+    CHECK(p.read("a") == "1");
+  }
+}
+
+TEST_CASE("the digests of an archive are told without unpacking it") {
+  const std::string plain = tar({{"a", '0', "1"}});
+  const std::string packed = compressed(plain, ::archive_write_add_filter_gzip);
+  scratch s;
+  replace_file(s / "packed", packed);
+  const unpacked seen = digest_archive(open_file(s / "packed", O_RDONLY).get());
+  CHECK(seen.diff_id == sha256(plain));
+  CHECK(seen.digest == sha256(packed));
 }
 
 TEST_CASE("a stream that expands without end is stopped by its ratio") {

@@ -113,6 +113,38 @@ TEST_CASE("a configuration comes back as it was written") {
   CHECK(to_json(back) == text);
 }
 
+TEST_CASE("a configuration printed upon another keeps what kit does not know") {
+  const std::string base = R"({"os":"linux","architecture":"arm64","variant":"v8","created":"x","config":)"
+                           R"({"Healthcheck":{"Test":["CMD","true"]},"User":"old","Env":["A=1"]},)"
+                           R"("rootfs":{"type":"layers"}})";
+  image_config c = parse_image_config(base);
+  c.user.clear();
+  c.env.push_back("B=2");
+  c.diff_ids = {digest};
+  const std::string text = to_json(c, base);
+  CHECK(text.find(R"("variant":"v8")") != std::string::npos);
+  CHECK(text.find(R"("Healthcheck":{"Test":["CMD","true"]})") != std::string::npos);
+  CHECK(text.find("User") == std::string::npos);
+  const image_config back = parse_image_config(text);
+  CHECK(back.env == c.env);
+  CHECK(back.diff_ids == c.diff_ids);
+}
+
+TEST_CASE("a docker-archive's table comes back as it was written") {
+  const std::vector<docker_manifest> table = {{"c.json", {"a:1", "b:2"}, {"1/layer.tar", "2/layer.tar"}},
+                                              {"d.json", {}, {}}};
+  const std::string text = to_json(table);
+  CHECK(text.find(R"("RepoTags":null)") != std::string::npos);
+  const auto back = parse_docker_manifests(text);
+  REQUIRE(back.size() == 2);
+  CHECK(back[0].names == table[0].names);
+  CHECK(back[0].layers == table[0].layers);
+  CHECK(to_json(back) == text);
+  for (const char* bad : {"", "{}", "[7]", "[{}]", R"([{"Config":7}])", R"([{"Config":"a","Layers":[7]}])",
+                          R"([{"Config":"a","RepoTags":"a:1"}])"})
+    CHECK(why([&] { parse_docker_manifests(bad); }).find("manifest.json") != std::string::npos);
+}
+
 TEST_CASE("null is absent, as Docker writes it") {
   const image_config c = parse_image_config(R"({"architecture":"amd64","os":"linux","config":{"Env":null,"Cmd":null,)"
                                             R"("Labels":null,"Volumes":null},"history":null,)"
@@ -143,9 +175,13 @@ TEST_CASE("configurations that are refused, and what is named") {
 }
 
 TEST_CASE("an index comes back as it was written") {
-  const std::vector<index_entry> index = {
-      {{std::string(media_type_manifest), digest, 7}, "debian:12", "linux", "arm64"},
-      {{std::string(media_type_manifest), digest, 7}, "", "", ""}};
+  const std::vector<index_entry> index = {{{std::string(media_type_manifest), digest, 7},
+                                           "debian:12",
+                                           "linux",
+                                           "arm64",
+                                           "v8",
+                                           "docker.io/library/debian:12"},
+                                          {{std::string(media_type_manifest), digest, 7}, "", "", "", "", ""}};
   const auto back = parse_index(to_json(index));
   REQUIRE(back.size() == 2);
   CHECK(back[0].reference == "debian:12");

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "kit/engine/engine.hpp"
+#include "kit/image/exchange.hpp"
 #include "kit/image/oci.hpp"
 #include "kit/storage/types.hpp"
 
@@ -48,6 +49,18 @@ std::vector<layer_id> unpack_image(engine&, const image&, const std::string& sto
 /// ("CMD [\"sh\"]"). Answers the manifest's digest. Nothing is left if it throws.
 std::string import_image(engine&, int from, std::string_view reference, const std::vector<std::string>& changes,
                          std::string_view message);
+/// An image that was loaded.
+struct loaded_image {
+  std::string digest;              ///< of its manifest
+  std::vector<std::string> names;  ///< given to it; may be empty
+};
+/// Takes over the images of an archive, or of an OCI layout if `from` is a directory (kit/image/exchange.hpp), and unpacks
+/// them in the default storage driver, by which their layers are verified. All of them or, if it throws, none.
+std::vector<loaded_image> load_images(engine&, int from, std::string_view base_name);
+/// Writes images as an archive to `to`. A name without a tag stands for all tags of it.
+void save_images(engine&, const std::vector<std::string>& references, exchange_format, int to);
+/// Writes the file system of a container as an archive to `to`: `kit export`.
+void export_container(engine&, const container_id&, int to);
 struct commit_options {
   std::string reference;  ///< may be empty
   std::string author, message;

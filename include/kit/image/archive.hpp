@@ -46,6 +46,9 @@ struct packed {
 packed pack_archive(int root, int to);
 packed pack_changes(int root, const std::vector<change>& changes, int to);
 
+/// The digests of a layer's archive as unpack_archive would answer them, nothing unpacked.
+unpacked digest_archive(int from, const unpack_limits& = {});
+
 /// SHA-256 of `bytes`, as "sha256:HEX".
 std::string sha256(std::string_view bytes);
 

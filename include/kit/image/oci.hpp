@@ -19,6 +19,10 @@ inline constexpr std::string_view media_type_layer = "application/vnd.oci.image.
 inline constexpr std::string_view media_type_layer_gzip = "application/vnd.oci.image.layer.v1.tar+gzip";
 inline constexpr std::string_view media_type_layer_zstd = "application/vnd.oci.image.layer.v1.tar+zstd";
 
+/// Docker's own (image manifest version 2, schema 2), which say the same.
+inline constexpr std::string_view media_type_docker_manifest = "application/vnd.docker.distribution.manifest.v2+json";
+inline constexpr std::string_view media_type_docker_index = "application/vnd.docker.distribution.manifest.list.v2+json";
+
 struct descriptor {
   std::string media_type;
   std::string digest;
@@ -34,8 +38,17 @@ struct image_manifest {
 struct index_entry {
   descriptor manifest;    ///< or of another index: see its media type
   std::string reference;  ///< annotation org.opencontainers.image.ref.name; may be empty
-  std::string os;         ///< of the platform; both may be empty
+  std::string os;         ///< of the platform; all three may be empty
   std::string architecture;
+  std::string variant;
+  std::string image_name;  ///< annotation io.containerd.image.name, the reference in full; may be empty
+};
+
+/// One image of manifest.json, the table of contents of a docker-archive. Members but `names` are files of the archive.
+struct docker_manifest {
+  std::string config;
+  std::vector<std::string> names;   ///< references
+  std::vector<std::string> layers;  ///< base first
 };
 
 struct image_history {
@@ -71,9 +84,13 @@ struct image_config {
 image_manifest parse_manifest(std::string_view json);
 image_config parse_image_config(std::string_view json);
 std::vector<index_entry> parse_index(std::string_view json);
+std::vector<docker_manifest> parse_docker_manifests(std::string_view json);
 std::string to_json(const image_manifest&);
 std::string to_json(const image_config&);
 std::string to_json(const std::vector<index_entry>&);
+std::string to_json(const std::vector<docker_manifest>&);
+/// The document `upon` with all that `config` says; members that image_config does not list stay (a health check).
+std::string to_json(const image_config& config, std::string_view upon);
 
 /// "sha256:..." of the chain: `diff_ids` base first (image specification, "Layer ChainID"). One per
 /// prefix of the list, base first. Needs kit::archive.

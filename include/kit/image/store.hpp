@@ -5,6 +5,7 @@
 #include <string_view>
 #include <vector>
 
+#include "kit/detail/function_ref.hpp"
 #include "kit/image/oci.hpp"
 #include "kit/system/fd.hpp"
 
@@ -24,6 +25,7 @@ class image_store {
   [[nodiscard]] const std::string& directory() const noexcept { return directory_; }
   [[nodiscard]] std::string blob_path(std::string_view digest) const;  ///< throws invalid for a malformed digest
   [[nodiscard]] bool has_blob(std::string_view digest) const;
+  [[nodiscard]] std::uint64_t blob_size(std::string_view digest) const;  ///< bytes; throws not_found
   /// Throws not_found, naming the digest.
   [[nodiscard]] unique_fd open_blob(std::string_view digest) const;
   [[nodiscard]] std::string read_blob(std::string_view digest) const;
@@ -33,6 +35,9 @@ class image_store {
   /// Stores a stream, digesting as it goes; `expected` (may be empty) is checked: conflict if it differs, nothing is
   /// kept. Needs kit::archive.
   descriptor put_blob(int from, std::string_view media_type, std::string_view expected = {});
+  /// The same, of pieces that `next` answers until one is empty.
+  descriptor put_blob(function_ref<std::string_view()> next, std::string_view media_type,
+                      std::string_view expected = {});
   /// Absent: success.
   void remove_blob(std::string_view digest);
   [[nodiscard]] std::vector<std::string> blobs() const;

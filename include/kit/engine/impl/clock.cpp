@@ -10,7 +10,9 @@
 namespace kit {
 namespace {
 constexpr std::int64_t second = 1'000'000'000;
-}
+constexpr std::int64_t most_seconds = INT64_MAX / second - 1;
+constexpr std::string_view never = "0001-01-01T00:00:00Z";
+}  // namespace
 
 std::int64_t now_ns() noexcept {
   timespec t{};
@@ -19,7 +21,7 @@ std::int64_t now_ns() noexcept {
 }
 
 std::string rfc3339(std::int64_t ns) {
-  if (ns == 0) return "0001-01-01T00:00:00Z";
+  if (ns == 0) return std::string(never);
   const std::time_t seconds = ns / second;
   std::tm utc{};
   ::gmtime_r(&seconds, &utc);
@@ -55,7 +57,10 @@ std::int64_t parse_rfc3339(std::string_view text) {
   } else if (at + 1 != s.size() || s[at] != 'Z') {
     return bad();
   }
-  return (::timegm(&t) - offset) * second + fraction;
+  const std::int64_t seconds = ::timegm(&t) - offset;
+  if (text == never) return 0;
+  if (seconds < -most_seconds || seconds > most_seconds) return bad();
+  return seconds * second + fraction;
 }
 
 const std::string& boot_id() {

@@ -6,6 +6,8 @@
 #include <unistd.h>
 
 #include <nlohmann/json.hpp>
+#include <optional>
+#include <set>
 #include <thread>
 
 #include "kit/engine/clock.hpp"
@@ -132,38 +134,62 @@ std::pair<descriptor, packed> pack_to_blob(image_store& store, Pack pack) {
   return {blob, result};
 }
 
-/// OCI's word for how a blob is compressed, by its first bytes (RFC 1952, RFC 8878).
-std::string_view media_type_of(const image_store& store, const std::string& digest) {
-  unsigned char head[4] = {};
-  const unique_fd fd = store.open_blob(digest);
-  const ssize_t n = ::pread(fd.get(), head, sizeof head, 0);
-  if (n >= 2 && head[0] == 0x1f && head[1] == 0x8b) return media_type_layer_gzip;
-  if (n == 4 && head[0] == 0x28 && head[1] == 0xb5 && head[2] == 0x2f && head[3] == 0xfd) return media_type_layer_zstd;
-  return media_type_layer;
+/// When an image says it was made; 0 if that cannot be told.
+std::int64_t created_ns(const image_config& config) {
+  try {
+    return config.created.empty() ? 0 : parse_rfc3339(config.created);
+  } catch (const error&) {
+    return 0;
+  }
 }
 
-/// Records the image: configuration and manifest as blobs, then one transaction for the rows.
-std::string publish_image(engine& e, image_store& store, const image_config& config,
-                          std::vector<manifest_record::layer> layers, const std::string& name) {
-  const std::string config_text = to_json(config);
-  image_manifest manifest;
-  manifest.config = store.put_blob(config_text, media_type_config);
-  std::uint64_t size = manifest.config.size;
-  for (const auto& l : layers) {
-    manifest.layers.push_back({l.media_type, l.digest, l.size});
-    size += l.size;
+manifest_record row_of(const carried_image& i) {
+  const image_config config = parse_image_config(i.config);
+  manifest_record row{
+      i.manifest.digest, i.contents.config.digest, i.config, {}, i.manifest.size + i.contents.config.size,
+      created_ns(config)};
+  const std::vector<std::string> chain = chain_ids(config.diff_ids);
+  for (std::size_t n = 0; n < chain.size(); ++n) {
+    const descriptor& l = i.contents.layers[n];
+    row.layers.push_back({l.digest, config.diff_ids[n], chain[n], l.media_type, l.size});
+    row.size += l.size;
   }
-  const std::string manifest_text = to_json(manifest);
-  const descriptor d = store.put_blob(manifest_text, media_type_manifest);
-  manifest_record row{d.digest, manifest.config.digest, config_text, std::move(layers), size + d.size, now_ns()};
+  return row;
+}
+
+/// An image whose layers are in the store gets its documents there.
+carried_image make_image(image_store& store, std::vector<descriptor> layers, std::string config,
+                         const std::string& name) {
+  carried_image i;
+  i.config = std::move(config);
+  i.contents = {store.put_blob(i.config, media_type_config), std::move(layers)};
+  i.manifest = store.put_blob(to_json(i.contents), media_type_manifest);
+  if (!name.empty()) i.names = {name};
+  return i;
+}
+
+/// Records images: all or none.
+void publish(engine& e, const std::vector<carried_image>& images) {
   records& records = e.records();
   records.durable(true);
   records.transaction([&] {
-    records.insert(row);
-    if (!name.empty()) records.tag(name, d.digest);
+    for (const carried_image& i : images) {
+      records.insert(row_of(i));
+      for (const std::string& name : i.names) records.tag(name, i.manifest.digest);
+    }
   });
   write_image_index(e);
-  return d.digest;
+}
+
+/// The repository that a name without tag and digest stands for.
+std::optional<std::string> repository(std::string_view text) {
+  if (text.find('@') != std::string_view::npos || text.find(':', text.rfind('/') + 1) != std::string_view::npos)
+    return std::nullopt;
+  try {
+    return reference::parse(text).name;
+  } catch (const error&) {
+    return std::nullopt;  // an id
+  }
 }
 
 std::vector<std::string> words_of(std::string_view text, std::string_view line) {
@@ -243,26 +269,68 @@ class paused_while {
   bool on_;
 };
 
-}  // namespace
+void check_digests(const manifest_record::layer& l, const unpacked& done) {
+  if (done.digest != l.digest)
+    fail(errc::conflict, "unpack layer {}: its blob is damaged: remove the image (kit rmi) and load it again",
+         l.digest);
+  if (done.diff_id != l.diff_id)
+    fail(errc::invalid, "unpack layer {}: its contents have the digest {}, the image says {}", l.digest, done.diff_id,
+         l.diff_id);
+}
 
-std::vector<layer_id> unpack_image(engine& e, const image& i, const std::string& storage) {
-  const auto lock = lock_images(e);
+/// Unpacks what is missing of a chain of layers, and answers it, nearest first.
+std::vector<layer_id> unpack_layers(engine& e, const std::vector<manifest_record::layer>& layers,
+                                    const std::string& storage) {
   any_storage& driver = e.storage(storage);
-  image_store store(e.images_dir());
+  const image_store store(e.images_dir());
   std::vector<layer_id> chain;
-  for (const auto& l : i.manifest.layers) {
+  for (const auto& l : layers) {
     auto id = e.records().unpacked(storage, l.chain_id);
     if (!id) {
       attempt a(driver, chain);
       const unpacked done = unpack_layer(store, l.digest, driver, a.view());
-      if (done.diff_id != l.diff_id)
-        fail(errc::invalid, "unpack layer {} of {}: its contents have the digest {}, the image says {}", l.digest,
-             i.record.reference, done.diff_id, l.diff_id);
+      check_digests(l, done);
       id = a.publish(e, storage, l.chain_id);
     }
     chain.insert(chain.begin(), *id);
   }
   return chain;
+}
+
+/// Layers that need no unpacking, because others brought their contents: that this blob, too, has them.
+void verify_known(engine& e, const manifest_record& m, const std::string& storage) {
+  std::set<std::pair<std::string, std::string>> seen;
+  for (const image_record& i : e.records().images())
+    if (const auto had = e.records().manifest(i.digest); had)
+      for (const auto& l : had->layers) seen.insert({l.digest, l.diff_id});
+  const image_store store(e.images_dir());
+  for (const auto& l : m.layers)
+    if (!seen.contains({l.digest, l.diff_id}) && e.records().unpacked(storage, l.chain_id))
+      check_digests(l, digest_archive(store.open_blob(l.digest).get()));
+}
+
+/// Runs `work` under the images' lock. If it throws, what it stored and nothing records goes.
+template <class Work>
+auto all_or_nothing(engine& e, Work work) {
+  file_lock lock = lock_images(e);
+  try {
+    return work();
+  } catch (...) {
+    lock = file_lock();
+    try {
+      collect_unused(e);
+    } catch (const std::exception& x) {
+      this_call().log(log_level::warning, x.what());
+    }
+    throw;
+  }
+}
+
+}  // namespace
+
+std::vector<layer_id> unpack_image(engine& e, const image& i, const std::string& storage) {
+  const auto lock = lock_images(e);
+  return unpack_layers(e, i.manifest.layers, storage);
 }
 
 std::string import_image(engine& e, int from, std::string_view name, const std::vector<std::string>& changes,
@@ -273,12 +341,11 @@ std::string import_image(engine& e, int from, std::string_view name, const std::
   config.os = "linux";
   for (const std::string& line : changes) apply_change(config, line);
 
-  file_lock lock = lock_images(e);
-  image_store store(e.images_dir());
-  const descriptor blob = store.put_blob(from, media_type_layer);
-  const std::string storage = e.config().storage;
-  any_storage& driver = e.storage(storage);
-  try {
+  return all_or_nothing(e, [&] {
+    image_store store(e.images_dir());
+    const descriptor blob = store.put_blob(from, media_type_layer);
+    const std::string storage = e.config().storage;
+    any_storage& driver = e.storage(storage);
     const std::vector<layer_id> no_parents;
     attempt a(driver, no_parents);
     const unpacked done = unpack_layer(store, blob.digest, driver, a.view());
@@ -286,17 +353,77 @@ std::string import_image(engine& e, int from, std::string_view name, const std::
     config.created = rfc3339(now_ns());
     config.diff_ids = {done.diff_id};
     config.history = {{config.created, "", "", std::string(message.empty() ? "imported from -" : message), false}};
-    const std::string media_type(media_type_of(store, blob.digest));
-    std::string digest = publish_image(
-        e, store, config, {{blob.digest, done.diff_id, done.diff_id, media_type, blob.size}}, reference_text);
+    const descriptor layer{std::string(layer_media_type(store, blob.digest)), blob.digest, blob.size};
+    const carried_image i = make_image(store, {layer}, to_json(config), reference_text);
+    publish(e, {i});
     a.publish(e, storage, done.diff_id);
-    e.records().add({now_ns(), "image", "import", digest, {{"name", reference_text}}});
-    return digest;
-  } catch (...) {
-    lock = file_lock();
-    collect_unused(e);
-    throw;
+    e.records().add({now_ns(), "image", "import", i.manifest.digest, {{"name", reference_text}}});
+    return i.manifest.digest;
+  });
+}
+
+std::vector<loaded_image> load_images(engine& e, int from, std::string_view base_name) {
+  struct stat st {};
+  if (::fstat(from, &st) != 0) fail_errno(errno, "stat what is to be loaded");
+  const platform host{"linux", architecture()};
+  const std::string storage = e.config().storage;
+  auto loaded = all_or_nothing(e, [&] {
+    image_store store(e.images_dir());
+    const auto images =
+        S_ISDIR(st.st_mode) ? read_layout(store, from, host, base_name) : read_images(store, from, host, base_name);
+    std::vector<loaded_image> answer;
+    for (const carried_image& i : images) {
+      const manifest_record row = row_of(i);
+      verify_known(e, row, storage);
+      unpack_layers(e, row.layers, storage);
+      answer.push_back({i.manifest.digest, i.names});
+    }
+    publish(e, images);
+    for (const carried_image& i : images)
+      e.records().add({now_ns(), "image", "load", i.manifest.digest, {{"name", i.names.empty() ? "" : i.names[0]}}});
+    return answer;
+  });
+  collect_unused(e);  // blobs for other platforms
+  return loaded;
+}
+
+void save_images(engine& e, const std::vector<std::string>& references, exchange_format format, int to) {
+  const auto lock = lock_images(e);
+  const image_store store(e.images_dir());
+  std::vector<carried_image> images;
+  const auto add = [&](const image& found, const std::string& name) {
+    const std::string& digest = found.manifest.digest;
+    auto i = std::find_if(images.begin(), images.end(), [&](const auto& had) { return had.manifest.digest == digest; });
+    if (i == images.end()) {
+      i = images.insert(images.end(), carried_image{});
+      i->manifest = {std::string(media_type_manifest), digest, store.blob_size(digest)};
+      i->contents = parse_manifest(store.read_blob(digest));
+      i->config = found.manifest.config;
+    }
+    if (!name.empty() && std::find(i->names.begin(), i->names.end(), name) == i->names.end()) i->names.push_back(name);
+  };
+  const auto all = e.records().images();
+  for (const std::string& text : references) {
+    bool family = false;
+    if (const auto r = repository(text); r)
+      for (const image_record& known : all)
+        if (!known.reference.empty() && reference::parse(known.reference).name == *r) {
+          add(find_image(e, known.reference), known.reference);
+          family = true;
+        }
+    if (family) continue;
+    const image found = find_image(e, text);
+    const bool by_name = !text.starts_with("sha256:") && !found.manifest.digest.substr(7).starts_with(text);
+    add(found, by_name ? found.record.reference : "");
   }
+  write_images(store, images, format, to);
+}
+
+void export_container(engine& e, const container_id& id, int to) {
+  const container_record r = current(e, e.records().container(id.text()));
+  if (r.state == container_state::removing) fail(errc::conflict, "export {}: it is being removed", r.name);
+  const unique_fd root = open_layer(e.storage(r.storage), layer{layer_id::from(id.text()), r.chain}, access::live);
+  pack_archive(root.get(), to);
 }
 
 std::string commit(engine& e, const container_id& id, const commit_options& options) {
@@ -307,29 +434,34 @@ std::string commit(engine& e, const container_id& id, const commit_options& opti
   image_config config = base.config;
   for (const std::string& line : options.changes) apply_change(config, line);
 
-  const auto images = lock_images(e);
-  any_storage& driver = e.storage(r.storage);
-  image_store store(e.images_dir());
-  const layer l{layer_id::from(id.text()), r.chain};
-  descriptor blob;
-  packed contents;
-  {
-    const auto lock = lock_container(e, id);
-    const paused_while still(e, r, options.pause);
-    const std::vector<change> list = diff(e, id);
-    const unique_fd root = open_layer(driver, l, access::live);
-    std::tie(blob, contents) = pack_to_blob(store, [&](int to) { return pack_changes(root.get(), list, to); });
-  }
-  config.created = rfc3339(now_ns());
-  if (!options.author.empty()) config.author = options.author;
-  config.diff_ids.push_back(contents.diff_id);
-  config.history.push_back({config.created, r.command, options.author, options.message, false});
-  std::vector<manifest_record::layer> layers = base.manifest.layers;
-  layers.push_back(
-      {blob.digest, contents.diff_id, chain_ids(config.diff_ids).back(), std::string(media_type_layer), blob.size});
-  std::string digest = publish_image(e, store, config, std::move(layers), reference_text);
-  e.records().add({now_ns(), "container", "commit", id.str(), {{"imageID", digest}, {"imageRef", reference_text}}});
-  return digest;
+  return all_or_nothing(e, [&] {
+    any_storage& driver = e.storage(r.storage);
+    image_store store(e.images_dir());
+    const layer l{layer_id::from(id.text()), r.chain};
+    std::vector<descriptor> layers;
+    for (const auto& had : base.manifest.layers) layers.push_back({had.media_type, had.digest, had.size});
+    bool changed = false;
+    {
+      const auto lock = lock_container(e, id);
+      const paused_while still(e, r, options.pause);
+      const std::vector<change> list = diff(e, id);
+      changed = !list.empty();
+      if (changed) {
+        const unique_fd root = open_layer(driver, l, access::live);
+        const auto [blob, contents] = pack_to_blob(store, [&](int to) { return pack_changes(root.get(), list, to); });
+        config.diff_ids.push_back(contents.diff_id);
+        layers.push_back(blob);
+      }
+    }
+    config.created = rfc3339(now_ns());
+    if (!options.author.empty()) config.author = options.author;
+    config.history.push_back({config.created, r.command, options.author, options.message, !changed});
+    const carried_image i = make_image(store, std::move(layers), to_json(config, base.manifest.config), reference_text);
+    publish(e, {i});
+    e.records().add(
+        {now_ns(), "container", "commit", id.str(), {{"imageID", i.manifest.digest}, {"imageRef", reference_text}}});
+    return i.manifest.digest;
+  });
 }
 
 void apply_change(image_config& config, std::string_view line) {

@@ -11,6 +11,9 @@ namespace {
 
 using nlohmann::json;
 
+constexpr const char* reference_name = "org.opencontainers.image.ref.name";
+constexpr const char* full_name = "io.containerd.image.name";
+
 /// A JSON value and the path that leads to it, for messages.
 class node {
  public:
@@ -117,10 +120,13 @@ json empty_objects(const std::vector<std::string>& keys) {
   return object;
 }
 
-/// Sets `key` unless the value is empty.
+/// Sets `key`; an empty value is none.
 template <class T>
 void put(json& object, const char* key, const T& value) {
-  if (!value.empty()) object[key] = value;
+  if (value.empty())
+    object.erase(key);
+  else
+    object[key] = value;
 }
 
 void require_schema_2(const node& root) {
@@ -179,8 +185,13 @@ image_config parse_image_config(std::string_view text) {
   return c;
 }
 
-std::string to_json(const image_config& c) {
-  json config = json::object();
+std::string to_json(const image_config& c) { return to_json(c, "{}"); }
+
+std::string to_json(const image_config& c, std::string_view upon) {
+  json document = parse(upon, "image config");
+  if (!document.is_object()) node(document, "image config").refuse("expected an object");
+  json& config = document["config"];
+  if (!config.is_object()) config = json::object();
   put(config, "User", c.user);
   put(config, "Env", c.env);
   put(config, "Entrypoint", c.entrypoint);
@@ -204,10 +215,9 @@ std::string to_json(const image_config& c) {
     history.push_back(std::move(entry));
   }
 
-  json document = {{"architecture", c.architecture},
-                   {"os", c.os},
-                   {"config", std::move(config)},
-                   {"rootfs", {{"type", "layers"}, {"diff_ids", c.diff_ids}}}};
+  document["architecture"] = c.architecture;
+  document["os"] = c.os;
+  document["rootfs"] = {{"type", "layers"}, {"diff_ids", c.diff_ids}};
   put(document, "created", c.created);
   put(document, "author", c.author);
   put(document, "history", history);
@@ -221,18 +231,41 @@ std::vector<index_entry> parse_index(std::string_view text) {
   std::vector<index_entry> entries;
   for (const node& n : root["manifests"].elements()) {
     const node platform = n["platform"];
-    entries.push_back({read_descriptor(n), n["annotations"]["org.opencontainers.image.ref.name"].text(),
-                       platform["os"].text(), platform["architecture"].text()});
+    const node annotations = n["annotations"];
+    entries.push_back({read_descriptor(n), annotations[reference_name].text(), platform["os"].text(),
+                       platform["architecture"].text(), platform["variant"].text(), annotations[full_name].text()});
   }
   return entries;
+}
+
+std::vector<docker_manifest> parse_docker_manifests(std::string_view text) {
+  const json document = parse(text, "manifest.json");
+  const node root(document, "manifest.json");
+  if (!document.is_array()) root.refuse("expected an array");
+  std::vector<docker_manifest> images;
+  for (const node& n : root.elements())
+    images.push_back({n["Config"].required_text(), n["RepoTags"].texts(), n["Layers"].texts()});
+  return images;
+}
+
+std::string to_json(const std::vector<docker_manifest>& images) {
+  json list = json::array();
+  for (const docker_manifest& m : images) {
+    json names = nullptr;
+    if (!m.names.empty()) names = m.names;
+    list.push_back({{"Config", m.config}, {"RepoTags", std::move(names)}, {"Layers", m.layers}});
+  }
+  return print(list);
 }
 
 std::string to_json(const std::vector<index_entry>& index) {
   json manifests = json::array();
   for (const index_entry& e : index) {
     json entry = written(e.manifest);
-    if (!e.reference.empty()) entry["annotations"] = {{"org.opencontainers.image.ref.name", e.reference}};
+    if (!e.reference.empty()) entry["annotations"][reference_name] = e.reference;
+    if (!e.image_name.empty()) entry["annotations"][full_name] = e.image_name;
     if (!e.os.empty() || !e.architecture.empty()) entry["platform"] = {{"os", e.os}, {"architecture", e.architecture}};
+    if (!e.variant.empty()) entry["platform"]["variant"] = e.variant;
     manifests.push_back(std::move(entry));
   }
   return print({{"schemaVersion", 2}, {"mediaType", media_type_index}, {"manifests", std::move(manifests)}});

@@ -5,73 +5,21 @@
 
 #include <algorithm>
 #include <array>
-#include <exception>
 #include <map>
 #include <memory>
 #include <set>
 #include <vector>
 
-#include "digest.hpp"
 #include "kit/driver.hpp"
 #include "kit/image/archive.hpp"
 #include "kit/system/fd.hpp"
 #include "kit/system/tree.hpp"
-#include "libarchive.hpp"
+#include "tar_writer.hpp"
 
 namespace kit {
 namespace {
 
-using detail::sha256_stream;
-using detail::why;
-
-/// A pax archive written to a descriptor and digested on its way.
-class tar_writer {
- public:
-  explicit tar_writer(int to) : to_(to), tar_(::archive_write_new(), ::archive_write_free) {
-    ::archive_write_set_format_pax(tar_.get());
-    // One spelling of each extended attribute, the one that GNU tar and Go read.
-    must(::archive_write_set_options(tar_.get(), "xattrheader=SCHILY"));
-    ::archive_write_set_bytes_per_block(tar_.get(), 64 * 1024);
-    ::archive_write_set_bytes_in_last_block(tar_.get(), 1);
-    must(::archive_write_open(tar_.get(), this, nullptr, write_piece, nullptr));
-  }
-
-  void header(archive_entry* e) { must(::archive_write_header(tar_.get(), e)); }
-  void data(const char* bytes, std::size_t count) {
-    if (::archive_write_data(tar_.get(), bytes, count) != static_cast<la_ssize_t>(count)) must(ARCHIVE_FATAL);
-  }
-  packed finish() {
-    must(::archive_write_close(tar_.get()));
-    return {digest_.finish(), bytes_};
-  }
-
- private:
-  void must(int code) {
-    if (code == ARCHIVE_OK || code == ARCHIVE_WARN) return;
-    if (failure_) std::rethrow_exception(failure_);
-    fail(errc::io, "write archive: {}", why(tar_.get()));
-  }
-
-  static la_ssize_t write_piece(archive* a, void* self, const void* bytes, std::size_t count) noexcept {
-    auto& tar = *static_cast<tar_writer*>(self);
-    try {
-      write_all(tar.to_, {static_cast<const char*>(bytes), count}, "an archive");
-      tar.digest_.add(bytes, count);
-      tar.bytes_ += count;
-      return static_cast<la_ssize_t>(count);
-    } catch (...) {
-      tar.failure_ = std::current_exception();
-      ::archive_set_error(a, EIO, "writing failed");
-      return -1;
-    }
-  }
-
-  int to_;
-  sha256_stream digest_;
-  std::uint64_t bytes_ = 0;
-  std::exception_ptr failure_;
-  detail::archive_writer tar_;
-};
+using detail::tar_writer;
 
 class tree_packer {
  public:
@@ -94,7 +42,7 @@ class tree_packer {
     const auto slash = path.rfind('/');
     const std::size_t last = slash == std::string::npos ? 0 : slash + 1;
     if (last > 0) changed(path.substr(0, slash));
-    const detail::archive_entry_ptr e = new_entry(path.substr(0, last) + ".wh." + path.substr(last));
+    const detail::archive_entry_ptr e = detail::new_entry(path.substr(0, last) + ".wh." + path.substr(last));
     ::archive_entry_set_filetype(e.get(), AE_IFREG);
     ::archive_entry_set_perm(e.get(), 0600);
     ::archive_entry_set_size(e.get(), 0);
@@ -105,12 +53,6 @@ class tree_packer {
   packed finish() { return tar_.finish(); }
 
  private:
-  static detail::archive_entry_ptr new_entry(const std::string& path) {
-    detail::archive_entry_ptr e(::archive_entry_new(), ::archive_entry_free);
-    ::archive_entry_copy_pathname(e.get(), path.c_str());
-    return e;
-  }
-
   void once(const std::string& path) {
     if (!written_.insert(path).second) return;
     const auto slash = path.rfind('/');
@@ -150,7 +92,7 @@ class tree_packer {
     struct stat st {};
     if (::fstat(fd, &st) != 0) fail_errno(errno, "stat {}", path);
     if (S_ISSOCK(st.st_mode)) return false;  // no archive holds one
-    const detail::archive_entry_ptr e = new_entry(path);
+    const detail::archive_entry_ptr e = detail::new_entry(path);
     ::archive_entry_set_filetype(e.get(), st.st_mode & S_IFMT);
     ::archive_entry_set_perm(e.get(), st.st_mode & 07777);
     ::archive_entry_set_uid(e.get(), st.st_uid);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <fcntl.h>
+#include <sys/stat.h>
 
 #include <vector>
 
@@ -60,25 +61,36 @@ descriptor image_store::put_blob(std::string_view bytes, std::string_view media_
 }
 
 descriptor image_store::put_blob(int from, std::string_view media_type, std::string_view expected) {
+  std::vector<char> buffer(std::size_t{256} * 1024);
+  struct stat st {};
+  const bool known = ::fstat(from, &st) == 0 && S_ISREG(st.st_mode);
+  std::uint64_t done = 0;
+  return put_blob(
+      [&]() -> std::string_view {
+        for (;;) {
+          this_call().check();
+          const ssize_t n = ::read(from, buffer.data(), buffer.size());
+          if (n < 0 && errno == EINTR) continue;
+          if (n < 0) fail_errno(errno, "read a blob");
+          done += static_cast<std::size_t>(n);
+          this_call().progress(done, known ? static_cast<std::uint64_t>(st.st_size) : 0);
+          return {buffer.data(), static_cast<std::size_t>(n)};
+        }
+      },
+      media_type, expected);
+}
+
+descriptor image_store::put_blob(function_ref<std::string_view()> next, std::string_view media_type,
+                                 std::string_view expected) {
   const std::string directory = directory_ + "/blobs/sha256";
   make_directories(directory);
   nameless_file file(directory);
   descriptor d{std::string(media_type), {}, 0};
   detail::sha256_stream digest;
-  std::vector<char> buffer(std::size_t{256} * 1024);
-  for (;;) {
-    this_call().check();
-    const ssize_t n = ::read(from, buffer.data(), buffer.size());
-    if (n == 0) break;
-    if (n < 0) {
-      if (errno == EINTR) continue;
-      fail_errno(errno, "read a blob");
-    }
-    const auto count = static_cast<std::size_t>(n);
-    digest.add(buffer.data(), count);
-    write_all(file.get(), {buffer.data(), count}, "a blob");
-    d.size += count;
-    this_call().progress(d.size, 0);
+  for (std::string_view piece = next(); !piece.empty(); piece = next()) {
+    digest.add(piece.data(), piece.size());
+    write_all(file.get(), piece, "a blob");
+    d.size += piece.size();
   }
   d.digest = digest.finish();
   if (!expected.empty() && expected != d.digest)

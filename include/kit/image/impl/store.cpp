@@ -3,6 +3,7 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <sys/stat.h>
 
 #include <algorithm>
 #include <memory>
@@ -20,6 +21,12 @@ std::string image_store::blob_path(std::string_view digest) const {
 }
 
 bool image_store::has_blob(std::string_view digest) const { return ::access(blob_path(digest).c_str(), F_OK) == 0; }
+
+std::uint64_t image_store::blob_size(std::string_view digest) const {
+  struct stat st {};
+  if (::fstat(open_blob(digest).get(), &st) != 0) fail_errno(errno, "stat blob {}", digest);
+  return static_cast<std::uint64_t>(st.st_size);
+}
 
 unique_fd image_store::open_blob(std::string_view digest) const {
   const std::string path = blob_path(digest);
@@ -56,7 +63,7 @@ std::vector<std::string> image_store::blobs() const {
 
 void image_store::write_index(const std::vector<std::pair<descriptor, std::string>>& manifests) {
   std::vector<index_entry> index;
-  for (const auto& [manifest, reference] : manifests) index.push_back({manifest, reference, {}, {}});
+  for (const auto& [manifest, reference] : manifests) index.push_back({manifest, reference, {}, {}, {}, {}});
   const std::string text = to_json(index);
   make_directories(directory_ + "/blobs/sha256");
   const auto lock = file_lock::wait(directory_ + "/.lock");

@@ -7,186 +7,26 @@
 
 #include <algorithm>
 #include <array>
-#include <exception>
 #include <memory>
 #include <unordered_set>
 #include <vector>
 
-#include "digest.hpp"
 #include "kit/driver.hpp"
 #include "kit/image/archive.hpp"
 #include "kit/system/fd.hpp"
-#include "libarchive.hpp"
+#include "tar_reader.hpp"
 
 namespace kit {
 namespace {
 
-using detail::sha256_stream;
-using detail::why;
+using detail::blob_stream;
+using detail::tar_reader;
 
 constexpr std::string_view whiteout_prefix = ".wh.";
 constexpr std::string_view whiteout_meta = ".wh..wh.";
 constexpr std::string_view whiteout_opaque = ".wh..wh..opq";
 
 bool starts_with(std::string_view text, std::string_view prefix) { return text.substr(0, prefix.size()) == prefix; }
-
-/// The bytes of a blob, decompressed, each digested on its way: libarchive's raw reader, and callbacks through which a
-/// tar reader drinks from it.
-class blob_stream {
- public:
-  blob_stream(int from, const unpack_limits& limits)
-      : from_(from), limits_(limits), raw_(::archive_read_new(), ::archive_read_free) {
-    struct stat st {};
-    if (::fstat(from_, &st) == 0 && S_ISREG(st.st_mode)) size_ = static_cast<std::uint64_t>(st.st_size);
-    ::archive_read_support_filter_gzip(raw_.get());
-    ::archive_read_support_filter_zstd(raw_.get());
-    ::archive_read_support_format_raw(raw_.get());
-    archive_entry* entry = nullptr;
-    if (::archive_read_open(raw_.get(), this, nullptr, read_blob, nullptr) != ARCHIVE_OK ||
-        ::archive_read_next_header(raw_.get(), &entry) != ARCHIVE_OK)
-      refuse(why(raw_.get()));
-    plain_ = ::archive_filter_count(raw_.get()) == 1;
-  }
-
-  /// The next piece of the uncompressed archive, valid until the next call; empty at its end.
-  std::string_view next() {
-    const void* bytes = nullptr;
-    std::size_t count = 0;
-    la_int64_t offset = 0;
-    const int code = ::archive_read_data_block(raw_.get(), &bytes, &count, &offset);
-    if (code == ARCHIVE_EOF) return {};
-    if (code != ARCHIVE_OK) refuse(why(raw_.get()));
-    unpacked_ += count;
-    if (unpacked_ > 1ull << 30 && unpacked_ / limits_.ratio > read_)
-      fail(errc::no_space, "unpack archive: it expands more than {} times", limits_.ratio);
-    if (!plain_) content_.add(bytes, count);
-    return {static_cast<const char*>(bytes), count};
-  }
-
-  /// Reads what is left, of the archive and of the blob.
-  void drain() {
-    while (!next().empty()) {}
-    while (fill() > 0) {}
-  }
-
-  [[nodiscard]] std::uint64_t read() const { return read_; }
-  [[nodiscard]] std::uint64_t size() const { return size_; }
-  [[nodiscard]] std::uint64_t unpacked() const { return unpacked_; }
-  /// After drain(), once.
-  void digests(kit::unpacked& answer) {
-    answer.digest = blob_.finish();
-    answer.diff_id = plain_ ? answer.digest : content_.finish();
-  }
-
- private:
-  [[noreturn]] void refuse(const std::string& reason) const {
-    if (failure_) std::rethrow_exception(failure_);
-    fail(errc::invalid, "unpack archive: {}", reason);
-  }
-
-  std::size_t fill() {
-    for (;;) {
-      const ssize_t n = ::read(from_, buffer_.data(), buffer_.size());
-      if (n < 0 && errno == EINTR) continue;
-      if (n < 0) fail_errno(errno, "read an archive");
-      blob_.add(buffer_.data(), static_cast<std::size_t>(n));
-      read_ += static_cast<std::uint64_t>(n);
-      return static_cast<std::size_t>(n);
-    }
-  }
-
-  static la_ssize_t read_blob(archive* a, void* self, const void** bytes) noexcept {
-    auto& stream = *static_cast<blob_stream*>(self);
-    try {
-      *bytes = stream.buffer_.data();
-      return static_cast<la_ssize_t>(stream.fill());
-    } catch (...) {
-      stream.failure_ = std::current_exception();
-      ::archive_set_error(a, EIO, "reading failed");
-      return ARCHIVE_FATAL;
-    }
-  }
-
-  int from_;
-  unpack_limits limits_;
-  std::vector<char> buffer_ = std::vector<char>(std::size_t{256} * 1024);
-  std::uint64_t read_ = 0;
-  std::uint64_t size_ = 0;
-  std::uint64_t unpacked_ = 0;
-  bool plain_ = false;
-  sha256_stream blob_;
-  sha256_stream content_;
-  std::exception_ptr failure_;
-  detail::archive_reader raw_;
-};
-
-/// The tar archive within a blob.
-class tar_reader {
- public:
-  explicit tar_reader(blob_stream& from) : from_(from), tar_(::archive_read_new(), ::archive_read_free) {
-    ::archive_read_support_format_tar(tar_.get());
-    if (::archive_read_open(tar_.get(), this, nullptr, read_stream, nullptr) != ARCHIVE_OK) refuse();
-  }
-
-  /// The next entry, or null after the end marker.
-  archive_entry* next() {
-    archive_entry* entry = nullptr;
-    const int code = ::archive_read_next_header(tar_.get(), &entry);
-    if (code == ARCHIVE_EOF) {
-      check_end();
-      return nullptr;
-    }
-    if (code != ARCHIVE_OK && code != ARCHIVE_WARN) refuse();
-    const char* name = ::archive_entry_pathname(entry);
-    name_ = name != nullptr ? name : "";
-    return entry;
-  }
-  /// The next piece of the entry's content and where it belongs; false at its end.
-  bool data(std::string_view& bytes, std::int64_t& offset) {
-    const void* at = nullptr;
-    std::size_t count = 0;
-    la_int64_t where = 0;
-    const int code = ::archive_read_data_block(tar_.get(), &at, &count, &where);
-    if (code == ARCHIVE_EOF) return false;
-    if (code != ARCHIVE_OK && code != ARCHIVE_WARN) refuse();
-    bytes = {static_cast<const char*>(at), count};
-    offset = where;
-    return true;
-  }
-
- private:
-  [[noreturn]] void refuse() const {
-    if (failure_) std::rethrow_exception(failure_);
-    fail(errc::invalid, "unpack archive: after entry \"{}\": {}", name_, why(tar_.get()));
-  }
-
-  // libarchive takes the end of the stream for the end of the archive. The blocks of zeros that mark it are what tells a
-  // whole archive from one cut off between two entries.
-  void check_end() {
-    const auto end = static_cast<std::uint64_t>(::archive_read_header_position(tar_.get()));
-    from_.drain();
-    if (from_.unpacked() < end + 512)
-      fail(errc::invalid, "unpack archive: after entry \"{}\": it is truncated: no end marker", name_);
-  }
-
-  static la_ssize_t read_stream(archive* a, void* self, const void** bytes) noexcept {
-    auto& tar = *static_cast<tar_reader*>(self);
-    try {
-      const std::string_view piece = tar.from_.next();
-      *bytes = piece.data();
-      return static_cast<la_ssize_t>(piece.size());
-    } catch (...) {
-      tar.failure_ = std::current_exception();
-      ::archive_set_error(a, EIO, "reading failed");
-      return ARCHIVE_FATAL;
-    }
-  }
-
-  blob_stream& from_;
-  std::string name_;
-  std::exception_ptr failure_;
-  detail::archive_reader tar_;
-};
 
 /// A name in the archive, made plain: "./a//b/" is {"a", "b"}. The root itself is {"", ""}.
 struct entry_name {
