@@ -259,6 +259,8 @@ typedef struct kit_stdio {
   size_t size;
   int32_t in, out, err;   /* caller's; the driver duplicates what it needs */
   int32_t console_socket; /* caller's; a terminal's master is sent over it (SCM_RIGHTS) */
+  /* since 1.1. create may put the network namespace here (int32_t, the driver's, lent) as soon as it exists. */
+  kit_sink on_netns;
 } kit_stdio;
 
 typedef struct kit_started {

@@ -105,6 +105,7 @@ AT(kit_container, pid, 120);
 AT(kit_container, start_time, 128);
 AT(kit_stdio, in, 8);
 AT(kit_stdio, console_socket, 20);
+AT(kit_stdio, on_netns, 24);
 AT(kit_started, pid, 8);
 AT(kit_started, start_time, 16);
 AT(kit_started, init_pidfd, 24);

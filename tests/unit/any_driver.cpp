@@ -242,7 +242,7 @@ TEST_CASE("a struct is read and written as far as its maker knew it") {
   CHECK(read.netns == -1);
   CHECK(read.mac.empty());
 
-  kit_stdio io{sizeof(std::size_t) + 4, 7, 8, 9, 10};
+  kit_stdio io{sizeof(std::size_t) + 4, 7, 8, 9, 10, {}};
   CHECK(kit::detail::from_abi(&io).in == 7);
   CHECK(kit::detail::from_abi(&io).console_socket == -1);
 

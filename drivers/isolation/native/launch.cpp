@@ -351,6 +351,13 @@ class container_launch {
       fail_errno(-e, "hand the root file system to the child");
   }
 
+  /// A namespace to be joined is the child's only later.
+  void lend_netns_in_parent() {
+    if ((config_.new_namespaces() & CLONE_NEWNET) == 0) return;
+    netns_ = open_namespace(child_.pid(), namespace_kind::net);
+    if (io_.on_netns != nullptr) (*io_.on_netns)(netns_.get());
+  }
+
   void wait_until_ready_in_parent() {
     const auto report = next_report(here_.get());
     if (!report) {
@@ -363,10 +370,10 @@ class container_launch {
   }
 
   started answer_in_parent() {
-    unique_fd netns = open_namespace(child_.pid(), namespace_kind::net);
+    if (!netns_) netns_ = open_namespace(child_.pid(), namespace_kind::net);
     open_file(container_.state_dir + "/" + created_file, O_WRONLY | O_CREAT, 0600);
     started out = answer(child_);
-    out.netns = std::move(netns);
+    out.netns = std::move(netns_);
     return out;
   }
 
@@ -484,7 +491,7 @@ class container_launch {
 
   bundle_config config_;
   std::optional<seccomp_filter> filter_;
-  unique_fd init_, listener_, launcher_, here_, there_, plan_;
+  unique_fd init_, listener_, launcher_, here_, there_, plan_, netns_;
   std::string plan_number_;
   std::optional<child_stdio> stdio_;
   std::vector<unique_fd> namespaces_;
@@ -522,6 +529,7 @@ started launch_container(const driver_config& driver, const container& c, std::s
     KIT_STEP(launch.map_users_in_parent());
     KIT_STEP(launch.set_oom_score_in_parent());
     KIT_STEP(launch.make_rootfs_in_parent());
+    KIT_STEP(launch.lend_netns_in_parent());  // beside the child, which makes the mounts
     KIT_STEP(launch.wait_until_ready_in_parent());
     return KIT_STEP(launch.answer_in_parent());
   } catch (...) {

@@ -27,7 +27,8 @@
 ///                                   open_streams_in_launcher           pipes, or a terminal's socket
 ///                                   describe_root_in_launcher          storage: activate, mounts, release
 ///                                   create_in_launcher                 isolation: namespaces, cgroups, root
-///                                   attach_network_in_launcher         network: interface, address, route
+///                                   attach_network_in_launcher         network: interface, address, route; within
+///                                                                      create, if the driver lends its namespace early
 ///     record what was made  <-----  report_created_in_launcher
 ///                                   start_in_launcher                  isolation: execve succeeded
 ///     return the session    <-----  report_started_in_launcher
@@ -126,15 +127,19 @@ void launch_in_launcher(const models<S, N, I>& m, launch_plan& plan, report_chan
   started made;
   std::optional<attachment> attached;
   try {
-    made = KIT_STEP(create_in_launcher(m.isolation, plan, mounts, streams.for_program()));
+    const auto attach = [&](int netns) {
+      plan.endpoint->netns = netns;
+      attached = KIT_STEP(attach_network_in_launcher(m.network, plan));
+    };
+    const function_ref<void(int)> on_netns = attach;
+    stdio io = streams.for_program();
+    if (plan.endpoint) io.on_netns = &on_netns;
+    made = KIT_STEP(create_in_launcher(m.isolation, plan, mounts, io));
     KIT_STEP(release_root_in_launcher(m.storage, plan));
     plan.what.pid = made.pid;
     plan.what.start_time = made.start_time;
     KIT_STEP(save_state_in_launcher(plan.run_dir, made));
-    if (plan.endpoint) {
-      plan.endpoint->netns = made.netns.get();
-      attached = KIT_STEP(attach_network_in_launcher(m.network, plan));
-    }
+    if (plan.endpoint && !attached) attach(made.netns.get());
     KIT_STEP(report_created_in_launcher(report, made, attached));
     monitor_descriptors descriptors(plan.container_dir, plan.run_dir, made, streams, std::move(session));
     KIT_STEP(start_in_launcher(m.isolation, plan));

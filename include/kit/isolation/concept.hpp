@@ -39,6 +39,8 @@
 ///     - The program itself is looked for in create: absent **not_found**, not executable or a directory
 ///       **permission**, both naming it. What only execve(2) can find out, start reports.
 ///     - c exists already: **exists**. On any failure nothing is left: no process, cgroup, mount, file.
+///     - `io.on_netns`, if set, may be called on the way, once, with the network namespace create will answer; if it
+///       throws, create has failed with that.
 ///     - If the caller dies before start, the container's init dies too.
 ///  3. `d.start(c)`: the program runs. From any process, not only the one that created c, by c alone. Returns once execve(2)
 ///     succeeded, or throws what it said (**not_found**, **permission**, **invalid**), and the waiter ends.

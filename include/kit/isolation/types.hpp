@@ -35,6 +35,10 @@ struct stdio {
   int out = -1;
   int err = -1;
   int console_socket = -1;
+  /// If set, create may call it, once, with a descriptor of the network namespace, lent for the call, as soon as that
+  /// exists: what the caller has to do there is then done beside the making of the root file system. What it throws
+  /// ends create. A driver that does not call it is served after create.
+  const function_ref<void(int netns)>* on_netns = nullptr;
 };
 
 /// What create and exec answer. Move-only: the descriptors are the caller's.

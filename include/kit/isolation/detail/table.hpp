@@ -39,7 +39,11 @@ struct isolation_thunks : base_thunks<D> {
                            std::size_t count, const kit_stdio* io, kit_started* out) noexcept {
     return guard(c, [&] {
       const std::vector<mount> list = from_abi(mounts, count);
-      give(out, to_abi(self(p).create(from_abi(x), std::span<const mount>(list), from_abi(io))));
+      stdio files = from_abi(io);
+      const auto put = [sink = known(io).on_netns](int netns) { emit(sink, std::int32_t{netns}); };
+      const function_ref<void(int)> on_netns = put;
+      if (known(io).on_netns.put != nullptr) files.on_netns = &on_netns;
+      give(out, to_abi(self(p).create(from_abi(x), std::span<const mount>(list), files)));
     });
   }
   static kit_status start(const kit_call* c, void* p, const kit_container* x) noexcept {

@@ -24,7 +24,9 @@ isolation_traits any_isolation::traits() const {
 started any_isolation::create(const container& x, std::span<const mount> mounts, const stdio& io) {
   call c(name(), "create");
   const kit_container raw = to_abi(x);
-  const kit_stdio raw_io = to_abi(io);
+  kit_stdio raw_io = to_abi(io);
+  auto netns = c.each<std::int32_t>([&](int fd) { (*io.on_netns)(fd); });
+  if (io.on_netns != nullptr) raw_io.on_netns = netns;
   const auto* list = c.memory.pointers<kit_mount>(mounts, [&](const mount& m) { return to_abi(m, c.memory); });
   kit_started out = detail::nothing_started();
   const kit_status status = table().create(c, self(), &raw, list, mounts.size(), &raw_io, &out);

@@ -27,11 +27,11 @@ container from_abi(const kit_container* raw) {
   return c;
 }
 
-kit_stdio to_abi(const stdio& io) noexcept { return {sizeof(kit_stdio), io.in, io.out, io.err, io.console_socket}; }
+kit_stdio to_abi(const stdio& io) noexcept { return {sizeof(kit_stdio), io.in, io.out, io.err, io.console_socket, {}}; }
 
 stdio from_abi(const kit_stdio* raw) noexcept {
-  const kit_stdio r = known(raw, {sizeof(kit_stdio), -1, -1, -1, -1});
-  return {r.in, r.out, r.err, r.console_socket};
+  const kit_stdio r = known(raw, {sizeof(kit_stdio), -1, -1, -1, -1, {}});
+  return {r.in, r.out, r.err, r.console_socket, nullptr};
 }
 
 std::vector<mount> from_abi(const kit_mount* const* list, std::size_t count) {

@@ -69,6 +69,44 @@ void create_blocks_before_the_program(isolation_fixture& f) {
   expect(!has_ended(x.s.init.get()), "the init ended before start");
 }
 
+void create_lends_the_network_namespace(isolation_fixture& f) {
+  specimen x(f);
+  int calls = 0;
+  std::string lent;
+  const auto look = [&](int netns) {
+    ++calls;
+    lent = link_of(fmt::format("/proc/self/fd/{}", netns));
+  };
+  const function_ref<void(int)> on_netns = look;
+  x.script("true").create({-1, x.out.writer(), x.out.writer(), -1, &on_netns});
+  if (calls == 0) skip("the driver does not lend it early");
+  expect(calls == 1, "on_netns was called {} times", calls);
+  const std::string answered = link_of(fmt::format("/proc/self/fd/{}", x.s.netns.get()));
+  expect(lent == answered, "{} was lent, and create answered {}", lent, answered);
+}
+
+void create_fails_with_what_on_netns_throws(isolation_fixture& f) {
+  specimen x(f);
+  bool called = false;
+  const auto refuse = [&](int) {
+    called = true;
+    fail(errc::no_space, "no address is left");
+  };
+  const function_ref<void(int)> on_netns = refuse;
+  const stdio io{-1, x.out.writer(), x.out.writer(), -1, &on_netns};
+  x.script("true");
+  try {
+    x.create(io);
+  } catch (const error& e) {
+    if (!called) throw;
+    expect(e.code() == errc::no_space, "create threw \"{}\" instead", e.what());
+    expect_no_traces(x.c, "create failed");
+    return;
+  }
+  if (!called) skip("the driver does not lend it early");
+  throw failed("create succeeded although on_netns threw");
+}
+
 void create_answers_who_runs(isolation_fixture& f) {
   specimen x(f);
   run_until_ready(x, idle);
@@ -616,6 +654,10 @@ isolation_checks_part isolation_call_checks() {
       {"traits_are_constant", "1: constants of the driver", traits_are_constant},
       {"create_blocks_before_the_program", "2: blocks before it executes the program",
        create_blocks_before_the_program},
+      {"create_lends_the_network_namespace", "2: on_netns gets, once, the network namespace create will answer",
+       create_lends_the_network_namespace},
+      {"create_fails_with_what_on_netns_throws", "2: what on_netns throws is what create throws, and nothing is left",
+       create_fails_with_what_on_netns_throws},
       {"create_answers_who_runs", "2: c's init exists; started is its pid, pidfd, waiter and network namespace",
        create_answers_who_runs},
       {"namespaces_are_its_own", "2: in its own namespaces", namespaces_are_its_own},
