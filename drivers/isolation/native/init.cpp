@@ -34,20 +34,20 @@ init_plan* plan;
 int report_to = -1;
 
 template <class T>
-T* at(std::uint32_t offset) {
+T* at(uint32_t offset) {
   return reinterpret_cast<T*>(reinterpret_cast<char*>(plan) + offset);
 }
 
 /// Turns the slots' offsets into pointers: an argument vector without an allocation.
 char** texts(init_list list) {
-  auto* slots = at<std::uint64_t>(list.offset);
+  auto* slots = at<uint64_t>(list.offset);
   auto** pointers = at<char*>(list.offset);
-  for (std::uint32_t i = 0; i < list.count; ++i) pointers[i] = at<char>(static_cast<std::uint32_t>(slots[i]));
+  for (uint32_t i = 0; i < list.count; ++i) pointers[i] = at<char>(static_cast<uint32_t>(slots[i]));
   pointers[list.count] = nullptr;
   return pointers;
 }
 
-[[noreturn]] void die(launch_step step, int error, std::uint32_t item = 0, const char* text = "") {
+[[noreturn]] void die(launch_step step, int error, uint32_t item = 0, const char* text = "") {
   launch_report report;
   strncpy(report.text, text, sizeof report.text - 1);
   report.step = step;
@@ -58,7 +58,7 @@ char** texts(init_list list) {
   _exit(error == ENOENT ? 127 : 126);
 }
 
-void need(bool done, launch_step step, std::uint32_t item = 0) {
+void need(bool done, launch_step step, uint32_t item = 0) {
   if (!done) die(step, errno, item);
 }
 
@@ -122,7 +122,7 @@ bool enter_directory() {
 const char* find_program(const char* name) {
   char** candidates = texts(plan->programs);
   int error = ENOENT;
-  for (std::uint32_t i = 0; i < plan->programs.count; ++i) {
+  for (uint32_t i = 0; i < plan->programs.count; ++i) {
     struct stat st;
     if (stat(candidates[i], &st) != 0) {
       if (errno != ENOENT && errno != ENOTDIR) error = errno;
@@ -167,9 +167,9 @@ int wait_for_start() {
 
 void set_rlimits() {
   const auto* limits = at<init_rlimit>(plan->rlimits.offset);
-  for (std::uint32_t i = 0; i < plan->rlimits.count; ++i) {
-    const struct rlimit64 value = {limits[i].soft, limits[i].hard};
-    need(setrlimit64(static_cast<__rlimit_resource>(limits[i].resource), &value) == 0, launch_step::set_rlimit, i);
+  for (uint32_t i = 0; i < plan->rlimits.count; ++i) {
+    const uint64_t value[2] = {limits[i].soft, limits[i].hard};
+    need(syscall(SYS_prlimit64, 0, limits[i].resource, value, nullptr) == 0, launch_step::set_rlimit, i);
   }
 }
 
@@ -209,9 +209,9 @@ void set_capabilities() {
   __user_cap_header_struct header = {_LINUX_CAPABILITY_VERSION_3, 0};
   __user_cap_data_struct data[2];
   for (int i = 0; i < 2; ++i) {
-    data[i].effective = static_cast<std::uint32_t>(plan->effective >> (32 * i));
-    data[i].permitted = static_cast<std::uint32_t>(plan->permitted >> (32 * i));
-    data[i].inheritable = static_cast<std::uint32_t>(plan->inheritable >> (32 * i));
+    data[i].effective = static_cast<uint32_t>(plan->effective >> (32 * i));
+    data[i].permitted = static_cast<uint32_t>(plan->permitted >> (32 * i));
+    data[i].inheritable = static_cast<uint32_t>(plan->inheritable >> (32 * i));
   }
   need(syscall(SYS_capset, &header, data) == 0, launch_step::set_capabilities);
   prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);

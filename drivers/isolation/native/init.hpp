@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-#include <cstdint>
+#include <stdint.h>
 
 /// \file
 /// What the native driver and kit-init, the program its containers begin as, say to each other. Both are of
@@ -13,7 +13,7 @@
 namespace kit::drivers::detail {
 
 /// The steps between clone and the program, in the order they are done.
-enum class launch_step : std::uint32_t {
+enum class launch_step : uint32_t {
   ready = 0,  ///< not a failure: waits for start
   named,      ///< text: the name of a step that was told to fail
   // by the child, in the driver's own code
@@ -60,8 +60,8 @@ enum class launch_step : std::uint32_t {
 
 struct launch_report {
   launch_step step = launch_step::ready;
-  std::int32_t error = 0;  ///< errno
-  std::uint32_t item = 0;
+  int32_t error = 0;  ///< errno
+  uint32_t item = 0;
   char text[116] = {};  ///< the kernel's own words (the log of fsopen(2)), or the program's name
 };
 
@@ -71,17 +71,17 @@ inline constexpr char start_go = 'g';
 inline constexpr char start_accepted = 'a';
 
 struct init_list {
-  std::uint32_t offset = 0;
-  std::uint32_t count = 0;
+  uint32_t offset = 0;
+  uint32_t count = 0;
 };
 
 struct init_rlimit {
-  std::uint32_t resource = 0;
-  std::uint32_t reserved = 0;
-  std::uint64_t soft = 0, hard = 0;
+  uint32_t resource = 0;
+  uint32_t reserved = 0;
+  uint64_t soft = 0, hard = 0;
 };
 
-enum init_flag : std::uint32_t {
+enum init_flag : uint32_t {
   init_waits = 1,              ///< for start, on `listener`, as long as `launcher` lives
   init_reaps = 2,              ///< stays process 1: passes signals on, reaps, ends as the program does
   init_has_terminal = 4,       ///< descriptor 0 becomes the controlling terminal
@@ -90,15 +90,15 @@ enum init_flag : std::uint32_t {
 };
 
 struct init_plan {
-  std::uint32_t size = 0;  ///< of the plan and what follows it
-  std::uint32_t flags = 0;
-  std::int32_t report = -1;    ///< connected socket: launch_report goes here until start
-  std::int32_t listener = -1;  ///< listening socket: start comes from here
-  std::int32_t launcher = -1;  ///< pidfd
-  std::uint32_t uid = 0, gid = 0, umask = 022;
-  std::uint64_t bounding = 0, effective = 0, permitted = 0, inheritable = 0, ambient = 0;
-  std::uint32_t cwd = 0;  ///< text
-  std::uint32_t filter_flags = 0;
+  uint32_t size = 0;  ///< of the plan and what follows it
+  uint32_t flags = 0;
+  int32_t report = -1;    ///< connected socket: launch_report goes here until start
+  int32_t listener = -1;  ///< listening socket: start comes from here
+  int32_t launcher = -1;  ///< pidfd
+  uint32_t uid = 0, gid = 0, umask = 022;
+  uint64_t bounding = 0, effective = 0, permitted = 0, inheritable = 0, ambient = 0;
+  uint32_t cwd = 0;  ///< text
+  uint32_t filter_flags = 0;
   init_list filter;    ///< sock_filter
   init_list groups;    ///< gid_t
   init_list rlimits;   ///< init_rlimit

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-#include <cstdint>
+#include <stdint.h>
 
 /// \file
 /// What a container's monitor and its clients say to each other, and how the monitor is started. Plain
@@ -28,7 +28,7 @@ enum frame : unsigned char {
   stderr_data = 2,
   exited = 'X',  ///< exit code, 32 bits big endian; the last frame
 };
-inline constexpr std::uint32_t largest_frame = 64 * 1024;
+inline constexpr uint32_t largest_frame = 64 * 1024;
 
 /// Descriptors the launcher leaves open for the monitor, by number. Each may be closed (absent).
 enum descriptor : int {
