@@ -13,6 +13,9 @@
 #include "verbs.hpp"
 
 namespace kit::cli {
+
+const char* const program_name = "image";
+
 namespace {
 
 /// While it lives, SIGINT, SIGTERM and SIGHUP ask the work to stop and clean up behind itself, instead of
@@ -48,6 +51,7 @@ class interruptible : public call_context {
     wipe();
     outer_.log(level, line);
   }
+  int step(std::string_view name, step_edge edge) noexcept override { return outer_.step(name, edge); }
 
  private:
   void wipe() noexcept {

@@ -8,6 +8,9 @@
 /// path.
 
 namespace kit::cli {
+
+const char* const program_name = "kit";
+
 namespace {
 
 [[noreturn]] void hand_over(invocation& call) {

@@ -4,9 +4,11 @@
 #include <cstdio>
 #include <cstring>
 #include <exception>
+#include <optional>
 #include <system_error>
 
 #include "config.hpp"
+#include "fault.hpp"
 #include "verbs.hpp"
 
 namespace kit::cli {
@@ -21,15 +23,19 @@ namespace {
 /// What drivers and the engine say while they work: warnings always, the rest with --debug.
 class voice : public call_context {
  public:
-  explicit voice(bool debug) : least_(debug ? log_level::debug : log_level::warning) {}
+  voice(bool debug, const verb& v)
+      : least_(debug ? log_level::debug : log_level::warning),
+        faults_(fault_plan::of_environment(v.name == "internal finish" ? "monitor" : program_name)) {}
   void log(log_level level, std::string_view line) noexcept override {
     if (level < least_) return;
     std::fprintf(stderr, "kit: %s%.*s\n", level == log_level::warning ? "warning: " : "", static_cast<int>(line.size()),
                  line.data());
   }
+  int step(std::string_view name, step_edge edge) noexcept override { return faults_ ? faults_->at(name, edge) : 0; }
 
  private:
   log_level least_;
+  std::optional<fault_plan> faults_;
 };
 
 /// The verbs, all or those of one noun.
@@ -87,7 +93,7 @@ int command_line(int argc, char** argv) {
                       fmt::format("'{}' is not a kit command", noun ? words[0] + " " + words[1] : words[0]));
   }
   const bool two_words = v->name.find(' ') != std::string_view::npos;
-  voice context(debug);
+  voice context(debug, *v);
   call_scope scope(context);
   try {
     invocation call(*v, arguments(words.begin() + (two_words ? 2 : 1), words.end()), configure(where), argv);

@@ -2,7 +2,6 @@
 #include "trace.hpp"
 
 #include <fcntl.h>
-#include <sys/mman.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -104,14 +103,6 @@ const char* process_role::at(std::string_view step) noexcept {
 
 // ---- the log ---------------------------------------------------------------------------------------------
 
-step_log::step_log(const char* program) : process_(program) {
-  void* memory = ::mmap(nullptr, sizeof(shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-  if (memory == MAP_FAILED) fail_errno(errno, "map memory for a trace");
-  shared_ = new (memory) shared;  // all zero, as the kernel gave it
-}
-
-step_log::~step_log() { ::munmap(shared_, sizeof(shared)); }
-
 void step_log::add(std::string_view name, step_edge edge) noexcept {
   const std::uint32_t at = shared_->count.fetch_add(1, std::memory_order_relaxed);
   if (at >= most) return;
@@ -142,6 +133,7 @@ tracer::tracer(const std::string& file) : file_(file), outer_(this_call()) {
 }
 
 int tracer::step(std::string_view name, step_edge edge) noexcept {
+  if (edge == step_edge::call) return outer_.step(name, edge);
   // What a watcher around this one does at an edge belongs to no step.
   if (edge == step_edge::end) log_->add(name, edge);
   const int result = outer_.step(name, edge);

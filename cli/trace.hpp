@@ -1,14 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
+#include <sys/mman.h>
 #include <sys/types.h>
 
 #include <atomic>
+#include <cerrno>
 #include <cstdint>
+#include <new>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "kit/driver.hpp"
+#include "kit/system/error.hpp"
 #include "kit/system/fd.hpp"
 
 namespace kit::cli {
@@ -25,15 +30,30 @@ class process_role {
   const char* role_;
 };
 
+/// A T that this process and those it forks share, all zero at first.
+template <class T>
+class shared_memory {
+ public:
+  shared_memory() : at_(::mmap(nullptr, sizeof(T), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0)) {
+    if (at_ == MAP_FAILED) fail_errno(errno, "map memory that forks share");
+    new (at_) T;
+  }
+  shared_memory(shared_memory&& other) noexcept : at_(std::exchange(other.at_, MAP_FAILED)) {}
+  shared_memory& operator=(shared_memory&&) = delete;
+  ~shared_memory() {
+    if (at_ != MAP_FAILED) ::munmap(at_, sizeof(T));
+  }
+  T* operator->() const noexcept { return static_cast<T*>(at_); }
+
+ private:
+  void* at_;
+};
+
 /// Steps as they are told, by this process and those it forks: kept in memory they share, so that a record needs no
 /// allocation, lock or system call but for the clock. What exceeds its room is left out.
 class step_log {
  public:
-  explicit step_log(const char* program);
-  ~step_log();
-  step_log(const step_log&) = delete;
-  step_log& operator=(const step_log&) = delete;
-
+  explicit step_log(const char* program) : process_(program) {}
   void add(std::string_view name, step_edge edge) noexcept;
 
   struct entry {
@@ -46,7 +66,7 @@ class step_log {
   [[nodiscard]] std::vector<entry> entries() const;
 
  private:
-  static constexpr std::uint32_t most = 8192;
+  static constexpr std::uint32_t most = 32768;
   struct shared {
     std::atomic<std::uint32_t> count;
     struct {
@@ -54,7 +74,7 @@ class step_log {
       entry e;
     } slots[most];
   };
-  shared* shared_;
+  shared_memory<shared> shared_;
   process_role process_;
 };
 

@@ -53,6 +53,7 @@ constexpr verb table[] = {
     {"completion bash",   "Print a completion script for bash",                      "",          1,   completion_bash},
     {"internal complete", "Complete a command line",                                 "",         1,   internal_complete},
     {"internal finish",   "Record a container's exit",                               "container", 1,   internal_finish},
+    {"internal faults",   "List the points at which a command can be cut short",     "",          1,   internal_faults},
     {"internal unpack",   "Unpack an image in a storage driver",                     "image",     1,   internal_unpack},
 };
 // clang-format on

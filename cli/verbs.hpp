@@ -22,6 +22,9 @@ struct verb {
   int (*run)(invocation&);
 };
 
+/// Of the two programs, which this is: "kit" or "image".
+extern const char* const program_name;
+
 /// All verbs, in the order help lists them; those called "internal ..." are for kit's own programs.
 std::span<const verb> verbs();
 /// The longest row that `words` begins with, or nullptr.
@@ -105,5 +108,6 @@ int version(invocation&);
 int completion_bash(invocation&);  // completion.cpp
 int internal_complete(invocation&);
 int internal_finish(invocation&);  // container.cpp
+int internal_faults(invocation&);  // fault.cpp
 
 }  // namespace kit::cli

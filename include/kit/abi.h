@@ -91,8 +91,8 @@ typedef struct kit_call {
   void (*progress)(void* to, uint64_t done, uint64_t total);  /* bytes; total 0: unknown */
   void (*log)(void* to, int32_t level, kit_text message);     /* level: 0 debug, 1 info, 2 warning */
   int64_t deadline_ns; /* CLOCK_MONOTONIC nanoseconds, 0: none; past it return KIT_CANCELLED */
-  /* since 1.1. A named step begins (edge 1) or ended (2): for traces and tests. Answers 0, or the errno the step is to
-   * fail with. May be called between clone and exec. `name` lives as long as the plugin. */
+  /* since 1.1. A named step begins (edge 1) or ended (2), or a system call is about to be made (3): for traces and tests.
+   * Answers 0, or the errno it is to fail with. May be called between clone and exec. `name` lives as long as the plugin. */
   int32_t (*step)(void* to, kit_text name, uint32_t edge);
 } kit_call;
 

@@ -88,8 +88,8 @@ concept configurable_driver = driver<D> && std::constructible_from<D, const driv
   { D::options() } -> std::same_as<std::vector<option_schema>>;
 };
 
-/// The two edges of a step.
-enum class step_edge : std::uint32_t { begin = 1, end = 2 };
+/// The two edges of a step; and a system call about to be made, which has but one (kit/system/seam.hpp).
+enum class step_edge : std::uint32_t { begin = 1, end = 2, call = 3 };
 
 /// Levels of call_context::log.
 enum class log_level : std::int32_t { debug = 0, info = 1, warning = 2 };

@@ -242,14 +242,14 @@ void bridge::create(const network& n) {
     made.add_link(n.link, bridge_link{},
                   {.alias = n.owner, .mac = bridge_mac(n), .mtu = p.mtu, .no_link_local = !ipv6});
   made.set_link(n.link, {.up = true});
-  host.commit(made);
+  in_step("make_bridge", [&] { host.commit(made); });
   link = bridge_of(host, n);
   netlink_batch addressed;
   for (const auto& r : p.ranges)
     if (r.gateway) addressed.add_address(link->index, {*r.gateway, r.prefix.length});
-  host.commit(addressed);
+  in_step("address_bridge", [&] { host.commit(addressed); });
   if (ipv6) write_sysctl(fmt::format("net/ipv6/conf/{}/accept_ra", n.link), "0");  // a container is no router of ours
-  rules(root_tag_, run_dir_).add(n, p);
+  in_step("add_rules", [&] { rules(root_tag_, run_dir_).add(n, p); });
 }
 
 void bridge::remove(const network& n) {
@@ -293,13 +293,13 @@ attachment bridge::attach(const network& n, const endpoint& e) {
       b.add_link(e.link, veth_link{e.interface_name, detail::mac_of(e, addresses), p.mtu, e.netns},
                  {.alias = mark, .mtu = p.mtu, .master = on.index, .up = true, .no_link_local = true});
     }
-    host.commit(b);
+    in_step("make_links", [&] { host.commit(b); });
     outer = host.find_link(e.link);
     const auto inner = inside.find_link(e.interface_name);
     if (!outer || !inner) fail(errc::conflict, "attach endpoint {}: its link {} went away", e.id.brief(), e.link);
     attachment answer;
     answer.interfaces.push_back({outer->name, outer->mac, outer->mtu, false});
-    detail::set_up_inside(inside, *inner, p.ranges, addresses, answer);
+    KIT_STEP(detail::set_up_inside(inside, *inner, p.ranges, addresses, answer));
     return answer;
   } catch (const error& why) {
     if (auto left = host.find_link(e.link); left && left->alias == mark) {
@@ -321,7 +321,7 @@ void bridge::detach(const network& n, const endpoint& e, const attachment&) {
   if (!outer || outer->alias != detail::mark_of(n, e)) return;
   netlink_batch b;
   b.remove_link(outer->index);
-  host.commit(b);
+  in_step("remove_links", [&] { host.commit(b); });
 }
 
 void bridge::check(const network& n, const endpoint& e, const attachment& a) {

@@ -97,17 +97,17 @@ attachment macvlan::attach(const network& n, const endpoint& e) {
         born.add_link(e.link, macvlan_link{parent.index, p.mode},
                       {.alias = mark, .mac = detail::mac_of(e, addresses), .mtu = p.mtu});
       born.number_namespace(e.netns);
-      host.commit(born);
+      in_step("make_link", [&] { host.commit(born); });
       const auto made = host.find_link(e.link);
       if (!made) fail(errc::conflict, "attach endpoint {}: its link {} went away", e.id.brief(), e.link);
       netlink_batch moved;
       moved.move_link(made->index, e.netns, e.interface_name);
-      host.commit(moved);
+      in_step("move_link", [&] { host.commit(moved); });
       inner = inside.find_link(e.interface_name);
       if (!inner) fail(errc::conflict, "attach endpoint {}: its interface went away", e.id.brief());
     }
     attachment answer;
-    detail::set_up_inside(inside, *inner, p.ranges, addresses, answer);
+    KIT_STEP(detail::set_up_inside(inside, *inner, p.ranges, addresses, answer));
     return answer;
   } catch (const error&) {
     detach(n, e, {});

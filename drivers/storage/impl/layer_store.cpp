@@ -123,7 +123,7 @@ void layer_store::create(const layer& l, const std::string& options, function_re
   try {
     if (::symlink(wanted.c_str(), (making + "/state").c_str()) != 0)
       fail_errno(errno, "create layer {}: make its state", l.id.brief());
-    fill(making);
+    in_step("fill_layer", [&] { fill(making); });
     if (::rename(making.c_str(), path(l.id).c_str()) != 0) fail_errno(errno, "create layer {}: rename", l.id.brief());
   } catch (...) {
     try {
@@ -139,7 +139,9 @@ bool layer_store::freeze(const layer_id& id) {
   const std::string where = require(id);
   if (frozen(id)) return false;
   const unique_fd directory = open_file(where, O_RDONLY | O_DIRECTORY);
-  if (::syncfs(directory.get()) != 0) fail_errno(errno, "freeze layer {}: sync {}", id.brief(), where);
+  in_step("sync_layer", [&] {
+    if (::syncfs(directory.get()) != 0) fail_errno(errno, "freeze layer {}: sync {}", id.brief(), where);
+  });
   open_at(directory.get(), "frozen", O_WRONLY | O_CREAT, 0600).reset();
   if (::fsync(directory.get()) != 0) fail_errno(errno, "freeze layer {}: sync its mark", id.brief());
   return true;
@@ -148,11 +150,13 @@ bool layer_store::freeze(const layer_id& id) {
 void layer_store::discard(const std::string& path) {
   const auto bits = random_bits();
   const std::string grave = directory_ + "/trash/" + hex(bits.data(), 8);
-  if (::rename(path.c_str(), grave.c_str()) != 0) {
-    if (errno == ENOENT && !exists(path)) return;
+  const bool was_there = in_step("move_to_trash", [&] {
+    if (::rename(path.c_str(), grave.c_str()) == 0) return true;
+    if (errno == ENOENT && !exists(path)) return false;
     fail_errno(errno, "move {} to the trash", path);
-  }
-  empty_trash(std::chrono::steady_clock::now() + patience);
+  });
+  if (!was_there) return;
+  KIT_STEP(empty_trash(std::chrono::steady_clock::now() + patience));
 }
 
 void layer_store::remove(const layer_id& id) {

@@ -215,7 +215,7 @@ call::call(std::string_view driver, std::string_view function) noexcept
     static_cast<call*>(to)->context_.log(known_level, from_abi(line));
   };
   raw_.step = [](void* to, kit_text name, std::uint32_t edge) noexcept -> std::int32_t {
-    if (edge != static_cast<std::uint32_t>(step_edge::begin) && edge != static_cast<std::uint32_t>(step_edge::end))
+    if (edge < static_cast<std::uint32_t>(step_edge::begin) || edge > static_cast<std::uint32_t>(step_edge::call))
       return 0;
     return static_cast<call*>(to)->context_.step(from_abi(name), static_cast<step_edge>(edge));
   };

@@ -122,15 +122,18 @@ int exec(engine& e, const container_id& id, const exec_spec& x) {
     fail(errc::conflict, "container {} is paused, unpause it before exec", r.name);
   if (r.state != container_state::running) fail(errc::conflict, "container {} is not running", r.name);
   any_isolation& isolation = e.isolation(r.isolation);
-  const std::string process = process_json(plan_process(e, r, x));
+  const std::string process = KIT_STEP(process_json(plan_process(e, r, x)));
   const container c = e.as_container(r);
+  const auto exec_process = [&](const stdio& io) {
+    return in_step("exec_process", [&] { return isolation.exec(c, process, io); });
+  };
   struct sigaction ignore {};
   ignore.sa_handler = SIG_IGN;
   ::sigaction(SIGPIPE, &ignore, nullptr);
 
   if (x.tty) {
     auto [ours, drivers] = make_socket_pair();
-    const started p = isolation.exec(c, process, {-1, -1, -1, drivers.get()});
+    const started p = exec_process({-1, -1, -1, drivers.get()});
     const int received = receive_descriptor(ours.get());
     if (received < 0) fail_errno(-received, "receive the program's terminal");
     unique_fd terminal(received), none;
@@ -146,10 +149,10 @@ int exec(engine& e, const container_id& id, const exec_spec& x) {
     in_read = open_file("/dev/null", O_RDONLY);
   if (x.detach) {
     const unique_fd null = open_file("/dev/null", O_WRONLY);
-    (void)isolation.exec(c, process, {in_read.get(), null.get(), null.get(), -1});
+    (void)exec_process({in_read.get(), null.get(), null.get(), -1});
     return 0;
   }
-  const started p = isolation.exec(c, process, {in_read.get(), out_write.get(), err_write.get(), -1});
+  const started p = exec_process({in_read.get(), out_write.get(), err_write.get(), -1});
   in_read.reset();
   out_write.reset();
   err_write.reset();

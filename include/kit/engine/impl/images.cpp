@@ -121,11 +121,11 @@ std::vector<option> remove_image(engine& e, std::string_view text, bool force) {
 
   for (const std::string& name : names)
     if (!by_name || name == key) {
-      records.untag(name);
+      in_step("untag_image", [&] { records.untag(name); });
       done.push_back({"Untagged", name});
     }
   if (!last || !users.empty()) return done;
-  records.remove_manifest(digest);
+  in_step("remove_manifest", [&] { records.remove_manifest(digest); });
   done.push_back({"Deleted", digest});
   add_event(e, "delete", digest);
   collect_unused(e);
@@ -146,8 +146,8 @@ void collect_layers(engine& e) {
   for (const unpacked_record& u : records.unpacked_layers()) {
     if (wanted.contains(u.chain_id) || in_use.contains(u.layer)) continue;
     // The row first: a layer without one is found by reconcile, a row without its layer would break a start.
-    records.remove_unpacked(u.driver, u.chain_id);
-    e.storage(u.driver).remove(u.layer);
+    in_step("remove_unpacked", [&] { records.remove_unpacked(u.driver, u.chain_id); });
+    in_step("remove_layer", [&] { e.storage(u.driver).remove(u.layer); });
   }
 }
 
@@ -166,7 +166,7 @@ std::uint64_t collect_blobs(engine& e) {
     if (!wanted.contains(blob)) {
       struct stat st {};
       if (::stat(store.blob_path(blob).c_str(), &st) == 0) freed += static_cast<std::uint64_t>(st.st_blocks) * 512;
-      store.remove_blob(blob);
+      in_step("remove_blob", [&] { store.remove_blob(blob); });
     }
   return freed;
 }
@@ -178,7 +178,7 @@ std::uint64_t collect_unused(engine& e) {
   if (!alone) return 0;
   collect_layers(e);
   const std::uint64_t freed = collect_blobs(e);
-  write_image_index(e);
+  KIT_STEP(write_image_index(e));
   return freed;
 }
 

@@ -38,11 +38,11 @@ class attempt {
  public:
   attempt(any_storage& storage, const std::vector<layer_id>& parents)
       : storage_(storage), parents_(parents), id_(random_id<layer_id>()) {
-    storage_.create(view(), {});
+    in_step("create_layer", [&] { storage_.create(view(), {}); });
   }
   ~attempt() {
     if (!published_) try {
-        storage_.remove(id_);
+        in_step("remove_layer", [&] { storage_.remove(id_); });
       } catch (const std::exception& e) {
         this_call().log(log_level::warning, e.what());
       }
@@ -53,8 +53,10 @@ class attempt {
   /// Freezes it and offers it to the records; answers the layer that is the chain's from now on: this, or that of who
   /// was quicker.
   layer_id publish(engine& e, const std::string& driver, const std::string& chain_id) {
-    storage_.freeze(id_);
-    const layer_id winner = e.records().publish_unpacked({driver, chain_id, id_});
+    in_step("freeze_layer", [&] { storage_.freeze(id_); });
+    const layer_id winner = in_step("publish_unpacked", [&] {
+      return e.records().publish_unpacked({driver, chain_id, id_});
+    });
     published_ = winner == id_;
     return winner;
   }
@@ -172,13 +174,15 @@ carried_image make_image(image_store& store, std::vector<descriptor> layers, std
 void publish(engine& e, const std::vector<carried_image>& images) {
   records& records = e.records();
   records.durable(true);
-  records.transaction([&] {
-    for (const carried_image& i : images) {
-      records.insert(row_of(i));
-      for (const std::string& name : i.names) records.tag(name, i.manifest.digest);
-    }
+  in_step("record_images", [&] {
+    records.transaction([&] {
+      for (const carried_image& i : images) {
+        records.insert(row_of(i));
+        for (const std::string& name : i.names) records.tag(name, i.manifest.digest);
+      }
+    });
   });
-  write_image_index(e);
+  KIT_STEP(write_image_index(e));
 }
 
 /// The repository that a name without tag and digest stands for.
@@ -251,11 +255,11 @@ class paused_while {
  public:
   paused_while(engine& e, const container_record& r, bool wanted)
       : e_(e), r_(r), on_(wanted && r.state == container_state::running) {
-    if (on_) e_.isolation(r_.isolation).pause(e_.as_container(r_));
+    if (on_) in_step("pause_container", [&] { e_.isolation(r_.isolation).pause(e_.as_container(r_)); });
   }
   ~paused_while() {
     if (on_) try {
-        e_.isolation(r_.isolation).resume(e_.as_container(r_));
+        in_step("resume_container", [&] { e_.isolation(r_.isolation).resume(e_.as_container(r_)); });
       } catch (const std::exception& x) {
         this_call().log(log_level::warning, x.what());
       }
@@ -288,7 +292,7 @@ std::vector<layer_id> unpack_layers(engine& e, const std::vector<manifest_record
     auto id = e.records().unpacked(storage, l.chain_id);
     if (!id) {
       attempt a(driver, chain);
-      const unpacked done = unpack_layer(store, l.digest, driver, a.view());
+      const unpacked done = KIT_STEP(unpack_layer(store, l.digest, driver, a.view()));
       check_digests(l, done);
       id = a.publish(e, storage, l.chain_id);
     }
@@ -343,19 +347,19 @@ std::string import_image(engine& e, int from, std::string_view name, const std::
 
   return all_or_nothing(e, [&] {
     image_store store(e.images_dir());
-    const descriptor blob = store.put_blob(from, media_type_layer);
+    const descriptor blob = in_step("put_layer", [&] { return store.put_blob(from, media_type_layer); });
     const std::string storage = e.config().storage;
     any_storage& driver = e.storage(storage);
     const std::vector<layer_id> no_parents;
     attempt a(driver, no_parents);
-    const unpacked done = unpack_layer(store, blob.digest, driver, a.view());
+    const unpacked done = KIT_STEP(unpack_layer(store, blob.digest, driver, a.view()));
     if (done.entries == 0) fail(errc::invalid, "import: the archive is empty");
     config.created = rfc3339(now_ns());
     config.diff_ids = {done.diff_id};
     config.history = {{config.created, "", "", std::string(message.empty() ? "imported from -" : message), false}};
     const descriptor layer{std::string(layer_media_type(store, blob.digest)), blob.digest, blob.size};
-    const carried_image i = make_image(store, {layer}, to_json(config), reference_text);
-    publish(e, {i});
+    const carried_image i = KIT_STEP(make_image(store, {layer}, to_json(config), reference_text));
+    KIT_STEP(publish(e, {i}));
     a.publish(e, storage, done.diff_id);
     e.records().add({now_ns(), "image", "import", i.manifest.digest, {{"name", reference_text}}});
     return i.manifest.digest;
@@ -369,8 +373,10 @@ std::vector<loaded_image> load_images(engine& e, int from, std::string_view base
   const std::string storage = e.config().storage;
   auto loaded = all_or_nothing(e, [&] {
     image_store store(e.images_dir());
-    const auto images =
-        S_ISDIR(st.st_mode) ? read_layout(store, from, host, base_name) : read_images(store, from, host, base_name);
+    const auto images = in_step("read_images", [&] {
+      return S_ISDIR(st.st_mode) ? read_layout(store, from, host, base_name)
+                                 : read_images(store, from, host, base_name);
+    });
     std::vector<loaded_image> answer;
     for (const carried_image& i : images) {
       const manifest_record row = row_of(i);
@@ -378,7 +384,7 @@ std::vector<loaded_image> load_images(engine& e, int from, std::string_view base
       unpack_layers(e, row.layers, storage);
       answer.push_back({i.manifest.digest, i.names});
     }
-    publish(e, images);
+    KIT_STEP(publish(e, images));
     for (const carried_image& i : images)
       e.records().add({now_ns(), "image", "load", i.manifest.digest, {{"name", i.names.empty() ? "" : i.names[0]}}});
     return answer;
@@ -444,11 +450,13 @@ std::string commit(engine& e, const container_id& id, const commit_options& opti
     {
       const auto lock = lock_container(e, id);
       const paused_while still(e, r, options.pause);
-      const std::vector<change> list = diff(e, id);
+      const std::vector<change> list = KIT_STEP(diff(e, id));
       changed = !list.empty();
       if (changed) {
         const unique_fd root = open_layer(driver, l, access::live);
-        const auto [blob, contents] = pack_to_blob(store, [&](int to) { return pack_changes(root.get(), list, to); });
+        const auto [blob, contents] = in_step("pack_changes", [&] {
+          return pack_to_blob(store, [&](int to) { return pack_changes(root.get(), list, to); });
+        });
         config.diff_ids.push_back(contents.diff_id);
         layers.push_back(blob);
       }
@@ -456,8 +464,9 @@ std::string commit(engine& e, const container_id& id, const commit_options& opti
     config.created = rfc3339(now_ns());
     if (!options.author.empty()) config.author = options.author;
     config.history.push_back({config.created, r.command, options.author, options.message, !changed});
-    const carried_image i = make_image(store, std::move(layers), to_json(config, base.manifest.config), reference_text);
-    publish(e, {i});
+    const carried_image i =
+        KIT_STEP(make_image(store, std::move(layers), to_json(config, base.manifest.config), reference_text));
+    KIT_STEP(publish(e, {i}));
     e.records().add(
         {now_ns(), "container", "commit", id.str(), {{"imageID", i.manifest.digest}, {"imageRef", reference_text}}});
     return i.manifest.digest;

@@ -21,6 +21,7 @@
 #include "kit/system/namespace.hpp"
 #include "kit/system/pidfd.hpp"
 #include "kit/system/process.hpp"
+#include "kit/system/seam.hpp"
 #include "kit/system/socket.hpp"
 
 namespace kit {
@@ -81,7 +82,7 @@ void report_channel::wait_started_in_kit() { receive(tag_started); }
 // ---- the two processes ---------------------------------------------------------------------------------
 
 bool fork_launcher_in_kit(report_channel& report) {
-  const pid_t pid = ::fork();
+  const pid_t pid = seam("fork", [] { return ::fork(); });
   if (pid < 0) fail_errno(errno, "fork the container's launcher");
   (pid == 0 ? report.read_ : report.write_).reset();
   return pid == 0;

@@ -375,10 +375,10 @@ void stop(engine& e, const container_id& id, int signal, milliseconds timeout) {
         if (x.code() != errc::not_found) throw;
       }
     };
-    send(signal);
-    if (r.state == container_state::paused) isolation.resume(c);
-    if (!has_ended(init.get(), timeout)) {
-      send(SIGKILL);
+    in_step("signal_container", [&] { send(signal); });
+    if (r.state == container_state::paused) in_step("resume_container", [&] { isolation.resume(c); });
+    if (!in_step("wait_for_end", [&] { return has_ended(init.get(), timeout); })) {
+      in_step("kill_container", [&] { send(SIGKILL); });
       if (!has_ended(init.get(), milliseconds(10000)))
         fail(errc::busy, "stop {}: its process {} does not end, even by SIGKILL (stuck in the kernel?)", r.name,
              r.init.pid);

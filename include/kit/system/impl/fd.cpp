@@ -13,6 +13,7 @@
 #include <memory>
 
 #include "kit/system/error.hpp"
+#include "kit/system/seam.hpp"
 
 namespace kit {
 
@@ -20,7 +21,8 @@ unique_fd open_file(const std::string& path, int flags, unsigned mode) { return 
 
 unique_fd open_at(int dir, const std::string& path, int flags, unsigned mode) {
   for (;;) {
-    if (int fd = ::openat(dir, path.c_str(), flags | O_CLOEXEC, mode); fd >= 0) return unique_fd(fd);
+    const int fd = seam("openat", [&] { return ::openat(dir, path.c_str(), flags | O_CLOEXEC, mode); });
+    if (fd >= 0) return unique_fd(fd);
     if (errno != EINTR) fail_errno(errno, "open {}", path);
   }
 }
@@ -31,7 +33,8 @@ int try_open_in_root(int root, const char* path, int flags, unsigned mode) noexc
   how.mode = (flags & (O_CREAT | __O_TMPFILE)) != 0 ? mode : 0;
   how.resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS;
   for (;;) {
-    int fd = static_cast<int>(::syscall(SYS_openat2, root, path, &how, sizeof how));
+    const int fd =
+        seam("openat2", [&] { return static_cast<int>(::syscall(SYS_openat2, root, path, &how, sizeof how)); });
     // EAGAIN: a rename raced with "..", the kernel asks to try again (openat2(2)).
     if (fd >= 0 || (errno != EINTR && errno != EAGAIN)) return fd;
   }
@@ -47,7 +50,7 @@ std::string read_all(int fd, std::string_view name) {
   std::string text;
   char buffer[16384];
   for (;;) {
-    ssize_t n = ::read(fd, buffer, sizeof buffer);
+    const ssize_t n = seam("read", [&] { return ::read(fd, buffer, sizeof buffer); });
     if (n == 0) return text;
     if (n > 0)
       text.append(buffer, static_cast<std::size_t>(n));
@@ -60,7 +63,7 @@ std::string read_file(const std::string& path) { return read_all(open_file(path,
 
 void write_all(int fd, std::string_view data, std::string_view name) {
   while (!data.empty()) {
-    ssize_t n = ::write(fd, data.data(), data.size());
+    const ssize_t n = seam("write", [&] { return ::write(fd, data.data(), data.size()); });
     if (n >= 0)
       data.remove_prefix(static_cast<std::size_t>(n));
     else if (errno != EINTR)
@@ -76,8 +79,9 @@ void replace_file(const std::string& path, std::string_view data, unsigned mode,
   try {
     unique_fd fd = open_file(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW, mode);
     write_all(fd.get(), data, path);
-    if (sync && ::fsync(fd.get()) != 0) fail_errno(errno, "fsync {}", path);
-    if (::rename(temporary.c_str(), path.c_str()) != 0) fail_errno(errno, "rename {} to {}", temporary, path);
+    if (sync && seam("fsync", [&] { return ::fsync(fd.get()); }) != 0) fail_errno(errno, "fsync {}", path);
+    if (seam("rename", [&] { return ::rename(temporary.c_str(), path.c_str()); }) != 0)
+      fail_errno(errno, "rename {} to {}", temporary, path);
   } catch (...) {
     ::unlink(temporary.c_str());
     throw;
@@ -87,7 +91,8 @@ void replace_file(const std::string& path, std::string_view data, unsigned mode,
 }
 
 void make_directories(const std::string& path, unsigned mode) {
-  if (::mkdir(path.c_str(), mode) == 0) return;
+  const auto make = [&] { return seam("mkdir", [&] { return ::mkdir(path.c_str(), mode); }); };
+  if (make() == 0) return;
   if (errno == EEXIST) {
     struct stat st {};
     if (::stat(path.c_str(), &st) == 0 && S_ISDIR(st.st_mode)) return;
@@ -96,11 +101,12 @@ void make_directories(const std::string& path, unsigned mode) {
   const auto slash = path.rfind('/');
   if (errno != ENOENT || slash == std::string::npos || slash == 0) fail_errno(errno, "make directory {}", path);
   make_directories(path.substr(0, slash), mode);
-  if (::mkdir(path.c_str(), mode) != 0 && errno != EEXIST) fail_errno(errno, "make directory {}", path);
+  if (make() != 0 && errno != EEXIST) fail_errno(errno, "make directory {}", path);
 }
 
 void make_directory(const std::string& path, unsigned mode) {
-  if (::mkdir(path.c_str(), mode) != 0 || ::chmod(path.c_str(), mode) != 0) fail_errno(errno, "make {}", path);
+  if (seam("mkdir", [&] { return ::mkdir(path.c_str(), mode); }) != 0 || ::chmod(path.c_str(), mode) != 0)
+    fail_errno(errno, "make {}", path);
 }
 
 unique_fd open_directory(const std::string& path) { return open_file(path, O_RDONLY | O_DIRECTORY); }
@@ -160,7 +166,7 @@ void remove_tree(const std::string& path) {
 
 std::pair<unique_fd, unique_fd> make_pipe() {
   int ends[2];
-  if (::pipe2(ends, O_CLOEXEC) != 0) fail_errno(errno, "pipe2");
+  if (seam("pipe2", [&] { return ::pipe2(ends, O_CLOEXEC); }) != 0) fail_errno(errno, "pipe2");
   return {unique_fd(ends[0]), unique_fd(ends[1])};
 }
 
@@ -169,13 +175,13 @@ namespace {
 int operation(file_lock::mode m) { return m == file_lock::mode::exclusive ? LOCK_EX : LOCK_SH; }
 
 unique_fd lock_and_wait(unique_fd fd, int how, const std::string& path) {
-  while (::flock(fd.get(), how) != 0)
+  while (seam("flock", [&] { return ::flock(fd.get(), how); }) != 0)
     if (errno != EINTR) fail_errno(errno, "lock {}", path);
   return fd;
 }
 
 unique_fd lock_if_free(unique_fd fd, int how, const std::string& path) {
-  if (::flock(fd.get(), how | LOCK_NB) == 0) return fd;
+  if (seam("flock", [&] { return ::flock(fd.get(), how | LOCK_NB); }) == 0) return fd;
   if (errno != EWOULDBLOCK) fail_errno(errno, "lock {}", path);
   return {};
 }

@@ -17,6 +17,7 @@
 #include <cstring>
 
 #include "kit/system/error.hpp"
+#include "kit/system/seam.hpp"
 
 namespace kit {
 
@@ -87,7 +88,8 @@ void set_attributes(int tree, std::uint64_t attributes, int userns, const std::s
 }
 
 unique_fd clone_tree(const std::string& path, std::uint64_t attributes, int userns) {
-  unique_fd tree(::open_tree(AT_FDCWD, path.c_str(), OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC));
+  unique_fd tree(
+      seam("open_tree", [&] { return ::open_tree(AT_FDCWD, path.c_str(), OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC); }));
   if (!tree) fail_errno(errno, "clone the mount of {}", path);
   set_attributes(tree.get(), attributes, userns, path);
   return tree;
@@ -239,7 +241,7 @@ void configure(int context, const entry_settings& settings, const std::string& w
 
 unique_fd make_by_context(const mount& m, const entry_settings& settings) {
   const std::string what = fmt::format("mount {}{}{}", m.fstype, m.source.empty() ? "" : " of ", m.source);
-  unique_fd context(::fsopen(m.fstype.c_str(), FSOPEN_CLOEXEC));
+  unique_fd context(seam("fsopen", [&] { return ::fsopen(m.fstype.c_str(), FSOPEN_CLOEXEC); }));
   if (!context) {
     if (errno == ENODEV) fail(errc::unsupported, "{}: this kernel has no such file system; load its module", what);
     fail_errno(errno, "{}", what);
@@ -260,7 +262,8 @@ unique_fd make_by_context(const mount& m, const entry_settings& settings) {
     if (::fsconfig(context.get(), FSCONFIG_CMD_CREATE, nullptr, nullptr, 0) != 0)
       fail_context(context.get(), errno, what);
   }
-  unique_fd tree(::fsmount(context.get(), FSMOUNT_CLOEXEC, static_cast<unsigned>(m.attributes)));
+  unique_fd tree(
+      seam("fsmount", [&] { return ::fsmount(context.get(), FSMOUNT_CLOEXEC, static_cast<unsigned>(m.attributes)); }));
   if (!tree) fail_context(context.get(), errno, what);
   return tree;
 }
@@ -555,8 +558,10 @@ bool overlay_appends_lowers() {
 }
 
 int attach_mount(int tree, int target_directory) noexcept {
-  return ::move_mount(tree, "", target_directory, "", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH) == 0 ? 0
-                                                                                                              : -errno;
+  const auto move = [&] {
+    return ::move_mount(tree, "", target_directory, "", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH);
+  };
+  return seam("move_mount", move) == 0 ? 0 : -errno;
 }
 
 }  // namespace kit

@@ -10,6 +10,7 @@
 #include <cstdlib>
 
 #include "kit/system/error.hpp"
+#include "kit/system/seam.hpp"
 
 namespace kit {
 
@@ -23,7 +24,7 @@ cloned_process clone_process(std::uint64_t flags, int cgroup) {
     args.flags |= CLONE_INTO_CGROUP;
     args.cgroup = static_cast<std::uint64_t>(cgroup);
   }
-  const long pid = ::syscall(SYS_clone3, &args, sizeof args);
+  const long pid = seam("clone3", [&] { return ::syscall(SYS_clone3, &args, sizeof args); });
   if (pid < 0) {
     if (errno == EPERM) fail_errno(errno, "make a process in new namespaces; run as root with CAP_SYS_ADMIN");
     if (errno == EINVAL) fail(errc::unsupported, "make a process in new namespaces {:#x}: the kernel lacks one", flags);

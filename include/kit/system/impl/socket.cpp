@@ -10,6 +10,7 @@
 #include <cstring>
 
 #include "kit/system/error.hpp"
+#include "kit/system/seam.hpp"
 
 namespace kit {
 
@@ -40,7 +41,8 @@ union rights {
 
 std::pair<unique_fd, unique_fd> make_socket_pair(int type) {
   int ends[2];
-  if (::socketpair(AF_UNIX, type | SOCK_CLOEXEC, 0, ends) != 0) fail_errno(errno, "socketpair");
+  if (seam("socketpair", [&] { return ::socketpair(AF_UNIX, type | SOCK_CLOEXEC, 0, ends); }) != 0)
+    fail_errno(errno, "socketpair");
   return {unique_fd(ends[0]), unique_fd(ends[1])};
 }
 
