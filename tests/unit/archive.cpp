@@ -464,6 +464,30 @@ TEST_CASE("a tree survives the way through an archive, and gives the same bytes 
   CHECK(pack_to(q.root, s / "3").diff_id == first.diff_id);
 }
 
+TEST_CASE("small holes are written as zeros, for those who cannot read a map") {
+  const auto sparse_mark = [](off_t size, const std::vector<off_t>& data) {
+    place p;
+    const unique_fd file = open_file(p.root + "/file", O_WRONLY | O_CREAT, 0644);
+    REQUIRE(::ftruncate(file.get(), size) == 0);
+    for (const off_t at : data) REQUIRE(::pwrite(file.get(), "data", 4, at) == 4);
+    scratch s;
+    pack_to(p.root, s / "tar");
+    const std::string bytes = read_file(s / "tar");
+    place q;
+    q.unpack(bytes);
+    CHECK(differences(p.root, q.root).empty());
+    return bytes.find("GNU.sparse") != std::string::npos;
+  };
+  constexpr off_t mib = 1 << 20;
+  CHECK_FALSE(sparse_mark(mib / 2, {}));
+  CHECK_FALSE(sparse_mark(mib, {mib / 2}));
+  CHECK_FALSE(sparse_mark(3 * mib, {mib / 2, mib, 2 * mib - 4, 5 * mib / 2}));
+  CHECK(sparse_mark(2 * mib, {}));
+  CHECK(sparse_mark(4 * mib, {0}));
+  CHECK(sparse_mark(4 * mib, {4 * mib - 4}));
+  CHECK(sparse_mark(8 * mib, {mib / 2, 6 * mib}));
+}
+
 TEST_CASE("changes make a layer that turns the old tree into the new one") {
   place before, after;
   furnish(before.root);
@@ -499,6 +523,7 @@ TEST_CASE("changes make a layer that turns the old tree into the new one") {
   const std::string bytes = read_file(s / "layer");
   alone.unpack(bytes);
   CHECK((alone.status("dir/sub").st_mode & 07777) == 01777);
+  CHECK(alone.status("").st_mtime == after.status("").st_mtime);
   CHECK(bytes.find("dir/.wh.empty") != std::string::npos);
   CHECK_FALSE(alone.has("dir/file"));
 

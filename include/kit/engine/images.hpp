@@ -68,7 +68,8 @@ struct commit_options {
       changes;        ///< Dockerfile lines: CMD ENTRYPOINT ENV EXPOSE LABEL USER VOLUME WORKDIR STOPSIGNAL
   bool pause = true;  ///< while the layer is read
 };
-/// Makes an image of the container's changes upon its image. Answers the manifest's digest.
+/// Makes an image of the container's changes upon its image, to be run as the container was (its command, variables,
+/// user ...) unless `changes` say otherwise. No changes make no layer. Answers the manifest's digest.
 std::string commit(engine&, const container_id&, const commit_options&);
 /// Applies one Dockerfile line to a configuration. Throws invalid, quoting it.
 void apply_change(image_config&, std::string_view line);

@@ -38,7 +38,8 @@ struct unpacked {
 unpacked unpack_archive(int from, int root, const unpack_limits& = {});
 
 /// Writes the tree at `root` as an uncompressed pax archive to `to`, sorted, and answers its diff_id and size: the
-/// same tree gives the same bytes. `changes` empty: everything; else only these, deletions as whiteouts.
+/// same tree gives the same bytes. pack_changes: only what `changes` names, with the directories above it, deletions as
+/// whiteouts. Holes of a MiB and more are not written.
 struct packed {
   std::string diff_id;
   std::uint64_t bytes = 0;

@@ -313,6 +313,34 @@ void verify_known(engine& e, const manifest_record& m, const std::string& storag
       check_digests(l, digest_archive(store.open_blob(l.digest).get()));
 }
 
+void set_variable(image_config& config, std::string_view name, const std::string& assignment) {
+  std::erase_if(config.env, [&](const std::string& had) { return had.substr(0, had.find('=')) == name; });
+  config.env.push_back(assignment);
+}
+
+void set_label(image_config& config, const option& label) {
+  std::erase_if(config.labels, [&](const option& had) { return had.key == label.key; });
+  config.labels.push_back(label);
+}
+
+/// The image's configuration with what was asked for when the container was made: what `docker commit` keeps.
+image_config as_run(image_config config, const container_spec& spec) {
+  if (spec.entrypoint) {
+    config.entrypoint =
+        *spec.entrypoint == std::vector<std::string>{""} ? std::vector<std::string>{} : *spec.entrypoint;
+    config.cmd = spec.command;
+  } else if (!spec.command.empty()) {
+    config.cmd = spec.command;
+  }
+  for (const std::string& variable : spec.env)
+    set_variable(config, std::string_view(variable).substr(0, variable.find('=')), variable);
+  for (const option& label : spec.labels) set_label(config, label);
+  if (!spec.user.empty()) config.user = spec.user;
+  if (!spec.workdir.empty()) config.working_dir = spec.workdir;
+  if (!spec.stop_signal.empty()) config.stop_signal = spec.stop_signal;
+  return config;
+}
+
 /// Runs `work` under the images' lock. If it throws, what it stored and nothing records goes.
 template <class Work>
 auto all_or_nothing(engine& e, Work work) {
@@ -437,7 +465,7 @@ std::string commit(engine& e, const container_id& id, const commit_options& opti
   const container_record r = current(e, e.records().container(id.text()));
   if (r.state == container_state::removing) fail(errc::conflict, "commit {}: it is being removed", r.name);
   const image base = find_image(e, r.image_digest);
-  image_config config = base.config;
+  image_config config = as_run(base.config, spec_from_json(r.spec));
   for (const std::string& line : options.changes) apply_change(config, line);
 
   return all_or_nothing(e, [&] {
@@ -485,15 +513,9 @@ void apply_change(image_config& config, std::string_view line) {
   } else if (verb == "ENTRYPOINT") {
     config.entrypoint = words_of(rest, line);
   } else if (verb == "ENV") {
-    for (const option& o : pairs_of(rest, line)) {
-      std::erase_if(config.env, [&](const std::string& had) { return had.substr(0, had.find('=')) == o.key; });
-      config.env.push_back(o.key + "=" + o.value);
-    }
+    for (const option& o : pairs_of(rest, line)) set_variable(config, o.key, o.key + "=" + o.value);
   } else if (verb == "LABEL") {
-    for (const option& o : pairs_of(rest, line)) {
-      std::erase_if(config.labels, [&](const option& had) { return had.key == o.key; });
-      config.labels.push_back(o);
-    }
+    for (const option& o : pairs_of(rest, line)) set_label(config, o);
   } else if (verb == "EXPOSE") {
     for (std::string port : split_words(rest)) {
       if (port.find('/') == std::string::npos) port += "/tcp";

@@ -33,15 +33,16 @@ class tree_packer {
 
   /// With the directories above it, each once: who unpacks a layer alone has their modes and owners from nowhere else.
   void changed(const std::string& path) {
+    once("./");
     for (std::size_t slash = path.find('/'); slash != std::string::npos; slash = path.find('/', slash + 1))
       once(path.substr(0, slash));
-    once(path.empty() ? "./" : path);
+    if (!path.empty()) once(path);
   }
 
   void deleted(const std::string& path) {
     const auto slash = path.rfind('/');
     const std::size_t last = slash == std::string::npos ? 0 : slash + 1;
-    if (last > 0) changed(path.substr(0, slash));
+    changed(last > 0 ? path.substr(0, slash) : std::string());
     const detail::archive_entry_ptr e = detail::new_entry(path.substr(0, last) + ".wh." + path.substr(last));
     ::archive_entry_set_filetype(e.get(), AE_IFREG);
     ::archive_entry_set_perm(e.get(), 0600);
@@ -128,7 +129,7 @@ class tree_packer {
   void content(int fd, const std::string& path, archive_entry* e, off_t size) {
     const unique_fd file = open_file(fmt::format("/proc/self/fd/{}", fd), O_RDONLY);
     ::archive_entry_set_size(e, size);
-    const auto regions = data_regions(file.get(), size);
+    const auto regions = without_small_holes(data_regions(file.get(), size), size);
     const bool sparse = regions.size() != 1 || regions[0] != std::pair<off_t, off_t>(0, size);
     if (size > 0 && sparse) {
       for (const auto& [start, end] : regions) ::archive_entry_sparse_add_entry(e, start, end - start);
@@ -162,8 +163,29 @@ class tree_packer {
       tar_.data(none.data(), static_cast<std::size_t>(std::min<off_t>(count, static_cast<off_t>(none.size()))));
   }
 
-  static std::vector<std::pair<off_t, off_t>> data_regions(int fd, off_t size) {
-    std::vector<std::pair<off_t, off_t>> regions;
+  using region_list = std::vector<std::pair<off_t, off_t>>;
+
+  /// Many programs leave a hole here and there; those are written as zeros. Docker and podman load and run an image with
+  /// sparse files, but cannot save or push it: what they keep to rebuild its layers (tar-split) has no room for the map.
+  static region_list without_small_holes(const region_list& regions, off_t size) {
+    constexpr off_t worth_a_map = 1 << 20;
+    region_list kept;
+    off_t end = 0;
+    const auto keep = [&](off_t start, off_t stop) {
+      if (start - end < worth_a_map) start = end;
+      if (!kept.empty() && kept.back().second == start)
+        kept.back().second = stop;
+      else
+        kept.emplace_back(start, stop);
+      end = stop;
+    };
+    for (const auto& [start, stop] : regions) keep(start, stop);
+    if (size > end && size - end < worth_a_map) keep(end, size);
+    return kept;
+  }
+
+  static region_list data_regions(int fd, off_t size) {
+    region_list regions;
     for (off_t at = 0; at < size;) {
       const off_t start = ::lseek(fd, at, SEEK_DATA);
       if (start < 0 && errno == ENXIO) return regions;
