@@ -156,7 +156,8 @@ TEST_CASE("a bad member is named by its path") {
   for (const row& r : rows) {
     INFO(r.pointer << " = " << r.value);
     try {
-      (void)parse(with(r.pointer, r.value));
+      const bundle_config c = parse(with(r.pointer, r.value));
+      if (c.seccomp) (void)parse_bundle_seccomp(*c.seccomp);
       FAIL("accepted");
     } catch (const kit::error& e) {
       INFO(e.what());
@@ -168,6 +169,28 @@ TEST_CASE("a bad member is named by its path") {
     INFO(text);
     CHECK_THROWS_AS(parse_bundle_config(text, "/bundle"), kit::error);
   }
+}
+
+TEST_CASE("the seccomp text is that of linux.seccomp, however the document is written") {
+  const std::string plain = with("/linux/seccomp", "null").dump();
+  const std::string member = "\"seccomp\":null";
+  const auto seccomp_of = [&](const std::string& written) {
+    std::string text = plain;
+    text.replace(text.find(member), member.size(), written);
+    return parse_bundle_config(text, "/bundle").seccomp;
+  };
+  const std::string profile = R"({ "defaultAction" : "}{\"],",  "a":[[{}],{"b":"\\\\"}] })";
+  CHECK(seccomp_of("\"seccomp\":" + profile) == profile);
+  CHECK(seccomp_of("\n \"seccomp\" \t: " + profile + " ") == profile);
+  CHECK(seccomp_of("\"x\":[\"seccomp\",{\"seccomp\":{}}],\"y\":\"\\\"\",\"seccomp\":" + profile) == profile);
+  CHECK_FALSE(seccomp_of("\"x\":{\"seccomp\":{}}"));
+  CHECK_FALSE(seccomp_of(member));
+  // What is read of one is what a JSON reader would read of it.
+  CHECK(seccomp_of(R"("secc\u006fmp":{"a": 1})") == "{\"a\":1}");
+  CHECK(seccomp_of(R"("seccomp":{"a":1},"seccomp":{"a":2})") == "{\"a\":2}");
+  CHECK(seccomp_of("\"seccomp\":true") == "true");
+  for (const char* broken : {"\"seccomp\":{", "\"seccomp\":{}}", "\"seccomp\"{}", "\"seccomp\":{}{}"})
+    CHECK_THROWS_AS(seccomp_of(broken), kit::error);
 }
 
 TEST_CASE("what says nothing to this driver is passed over") {
@@ -238,8 +261,9 @@ TEST_CASE("devices, capabilities, rlimits and seccomp come out as the kernel tak
   CHECK(c.devices.at(0).mode == (S_IFCHR | 0666));
   CHECK(c.process.capabilities->bounding.bits() == ((1u << 0) | (1u << 21)));
   CHECK(c.process.rlimits.at(0).value.rlim_max == RLIM64_INFINITY);
-  CHECK(c.seccomp->default_errno == 38u);
-  CHECK(c.seccomp->rules.at(0).arguments.at(0).compare == kit::seccomp_compare::masked_equal);
+  const auto profile = parse_bundle_seccomp(*c.seccomp);
+  CHECK(profile.default_errno == 38u);
+  CHECK(profile.rules.at(0).arguments.at(0).compare == kit::seccomp_compare::masked_equal);
 }
 
 TEST_CASE("the program is looked for as execvp would") {

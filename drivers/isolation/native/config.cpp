@@ -100,6 +100,7 @@ class place {
       each([&](const place& p) { list.push_back(p.text()); });
     return list;
   }
+  [[nodiscard]] std::string json_text() const { return value_->dump(); }
   [[nodiscard]] bool given() const noexcept { return value_ != nullptr && !value_->empty(); }
 
  private:
@@ -116,6 +117,68 @@ json parse_text(std::string_view text) {
   } catch (const json::exception& e) {
     fail(errc::invalid, "config $: not JSON: {}", e.what());
   }
+}
+
+// ---- the filter, cut out -----------------------------------------------------------------------------------------
+// It is most of a configuration, and a profile that was compiled before need not be parsed again. Only strings and
+// brackets are looked at here: the rest is parsed always, and what was cut out before it is used.
+
+constexpr std::string_view cut_mark = "true";  // no seccomp object is written so
+
+struct cut_document {
+  std::string rest;          // with cut_mark in its place
+  std::string_view seccomp;  // empty: nothing was cut
+};
+
+std::size_t skip_space(std::string_view s, std::size_t at) {
+  return std::min(s.find_first_not_of(" \t\r\n", at), s.size());
+}
+
+/// Past the string that begins at `at`.
+std::size_t skip_string(std::string_view s, std::size_t at) {
+  for (++at; at < s.size() && s[at] != '"'; ++at)
+    if (s[at] == '\\') ++at;
+  return std::min(at + 1, s.size());
+}
+
+/// Past the value that begins at `at`.
+std::size_t skip_value(std::string_view s, std::size_t at) {
+  for (int depth = 0; at < s.size(); ++at) {
+    const char c = s[at];
+    if (c == '"')
+      at = skip_string(s, at) - 1;
+    else if (c == '{' || c == '[')
+      ++depth;
+    else if ((c == '}' || c == ']') && --depth <= 0)
+      return depth == 0 ? at + 1 : at;
+    else if (c == ',' && depth == 0)
+      return at;
+  }
+  return s.size();
+}
+
+/// Where the value of the member `key` of the object at `at` begins; the end if there is none.
+std::size_t find_member(std::string_view s, std::size_t at, std::string_view key) {
+  if (at >= s.size() || s[at] != '{') return s.size();
+  at = skip_space(s, at + 1);
+  while (at < s.size() && s[at] == '"') {
+    const std::size_t name = at + 1, end = skip_string(s, at);
+    const std::size_t colon = skip_space(s, end);
+    if (colon >= s.size() || s[colon] != ':') break;
+    const std::size_t value = skip_space(s, colon + 1);
+    if (s.substr(name, end - name - 1) == key) return value;
+    at = skip_space(s, skip_value(s, value));
+    if (at >= s.size() || s[at] != ',') break;
+    at = skip_space(s, at + 1);
+  }
+  return s.size();
+}
+
+cut_document cut_seccomp(std::string_view text) {
+  const std::size_t begin = find_member(text, find_member(text, skip_space(text, 0), "linux"), "seccomp");
+  if (begin >= text.size() || text[begin] != '{') return {std::string(text), {}};
+  const std::size_t end = skip_value(text, begin);
+  return {fmt::format("{}{}{}", text.substr(0, begin), cut_mark, text.substr(end)), text.substr(begin, end - begin)};
 }
 
 template <class Row, std::size_t N>
@@ -461,7 +524,7 @@ void check_sysctl(const place& p, std::string_view key, const bundle_config& c) 
   if (!c.has_namespace(kind)) p.wrong("belongs to the host: the container has no namespace of its own for it");
 }
 
-void read_linux(const place& p, bundle_config& out) {
+void read_linux(const place& p, std::string_view cut_seccomp, bundle_config& out) {
   p["namespaces"].each([&](const place& n) {
     const std::string type = n["type"].text();
     if (type == "time") n["type"].cannot("no time namespaces here");
@@ -497,7 +560,10 @@ void read_linux(const place& p, bundle_config& out) {
     out.cgroups_path.erase(0, first);
   }
   if (const place r = p["resources"]) out.resources = read_resources(r);
-  if (const place s = p["seccomp"]) out.seccomp = read_seccomp(s);
+  if (const place s = p["seccomp"]) {
+    out.seccomp = s.json_text();
+    if (out.seccomp == cut_mark && !cut_seccomp.empty()) out.seccomp = cut_seccomp;
+  }
   if (const place r = p["rootfsPropagation"]; r && !r.text().empty()) {
     const auto* row = find_row(propagation_rows, r.text());
     if (row == nullptr) r.wrong("must be shared, slave, private or unbindable, or one of them with r before it");
@@ -526,7 +592,8 @@ int bundle_config::new_namespaces() const noexcept {
 }
 
 bundle_config parse_bundle_config(std::string_view text, const std::string& bundle) {
-  const json document = parse_text(text);
+  const cut_document cut = cut_seccomp(text);
+  const json document = parse_text(cut.rest);
   const place p(&document, "$");
   bundle_config out;
   const std::string version = p["ociVersion"].text();
@@ -545,12 +612,17 @@ bundle_config parse_bundle_config(std::string_view text, const std::string& bund
     if (list.given()) list.cannot("hooks are run by nobody here");
   });
   if (!p["linux"]) p["linux"].wrong("is missing");
-  read_linux(p["linux"], out);
+  read_linux(p["linux"], cut.seccomp, out);
   for (const auto& [name, value] : {std::pair("hostname", &out.hostname), std::pair("domainname", &out.domainname)}) {
     if (!value->empty() && !out.has_namespace(CLONE_NEWUTS)) p[name].wrong("needs a uts namespace");
     if (value->size() > 64) p[name].wrong("must not be longer than 64 bytes");
   }
   return out;
+}
+
+seccomp_profile parse_bundle_seccomp(std::string_view text) {
+  const json profile = parse_text(text);
+  return read_seccomp(place(&profile, "$.linux.seccomp"));
 }
 
 bundle_process parse_bundle_process(std::string_view text) {

@@ -97,7 +97,7 @@ struct bundle_config {
   std::vector<std::pair<std::string, std::string>> sysctl;
   std::string cgroups_path;
   cgroup_limits resources;
-  std::optional<seccomp_profile> seccomp;
+  std::optional<std::string> seccomp;  ///< the JSON text of linux.seccomp, for parse_bundle_seccomp
   std::uint64_t root_propagation = 0;  ///< MS_* with MS_REC; 0: private
   std::vector<std::string> masked_paths, readonly_paths;
 
@@ -110,6 +110,9 @@ struct bundle_config {
 /// Parses and checks. Throws invalid, naming the member by its JSON path ("$.process.args[0]"), or
 /// unsupported for a member the driver has no means for. `bundle` is what a relative root.path starts from.
 bundle_config parse_bundle_config(std::string_view json, const std::string& bundle);
+
+/// The text of bundle_config::seccomp. Throws as parse_bundle_config, which does not look into it.
+seccomp_profile parse_bundle_seccomp(std::string_view json);
 
 /// The `process` object alone; paths in messages begin with "$".
 bundle_process parse_bundle_process(std::string_view json);

@@ -159,8 +159,9 @@ void check_process(const bundle_process& p, const std::string& where) {
 
 std::optional<seccomp_filter> filter_of(const driver_config& driver, const bundle_config& config) {
   if (!config.seccomp) return {};
-  if (driver.run_dir.empty()) return compile_seccomp(*config.seccomp);
-  return cached_seccomp(*config.seccomp, driver.run_dir + "/seccomp");
+  const auto profile = [&] { return parse_bundle_seccomp(*config.seccomp); };
+  if (driver.run_dir.empty()) return compile_seccomp(profile());
+  return cached_seccomp(*config.seccomp, driver.run_dir + "/seccomp", profile);
 }
 
 /// Kills and reaps a child unless it was released.

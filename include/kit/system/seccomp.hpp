@@ -8,6 +8,8 @@
 #include <string_view>
 #include <vector>
 
+#include "kit/detail/function_ref.hpp"
+
 /// \file
 /// seccomp(2) filters from the `linux.seccomp` object of the OCI runtime specification: the object as
 /// plain values, its compilation by libseccomp (loaded only then), a cache of compiled programs, and
@@ -67,21 +69,19 @@ struct seccomp_filter {
   unsigned flags = 0;
 };
 
-/// The profile as one canonical text: equal texts compile to equal programs on one host. It is the
-/// cache's key, compared in full.
-std::string seccomp_text(const seccomp_profile& profile);
-
 /// Compiles by libseccomp.so.2, loaded here and now (several milliseconds in all). Throws unsupported
 /// if the library is not installed, naming its package, or if it or the kernel knows no such
 /// architecture, action or flag; invalid for a malformed profile.
 seccomp_filter compile_seccomp(const seccomp_profile& profile);
 
-/// compile_seccomp through a directory of compiled programs (made 0700 if it is absent). A hit costs
-/// one file read: the file's whole text must equal the profile's, for this kernel release and machine, and the
+/// compile_seccomp through a directory of compiled programs (made 0700 if it is absent). `text` is what the profile was
+/// written as: equal texts are equal profiles. A hit costs one file read and does not ask for `profile`: the file's
+/// whole text must equal `text`, for this kernel release and machine, and the
 /// libseccomp that compiled it must not have been replaced since. Anything else in its place (damaged, another
 /// owner's, another profile's) is compiled anew and replaced by rename. A directory that cannot be written only costs
 /// the speed.
-seccomp_filter cached_seccomp(const seccomp_profile& profile, const std::string& directory);
+seccomp_filter cached_seccomp(std::string_view text, const std::string& directory,
+                              function_ref<seccomp_profile()> profile);
 
 /// seccomp(SECCOMP_SET_MODE_FILTER) for the calling thread; needs no_new_privs or CAP_SYS_ADMIN.
 /// The last step before exec: whatever follows must pass the filter. Async-signal-safe; 0 or -errno.

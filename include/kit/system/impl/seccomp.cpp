@@ -156,27 +156,6 @@ seccomp_compare seccomp_compare_of(std::string_view oci) {
 std::string_view to_string(seccomp_action a) noexcept { return name_of(actions, a); }
 std::string_view to_string(seccomp_compare c) noexcept { return name_of(compares, c); }
 
-std::string seccomp_text(const seccomp_profile& p) {
-  std::string text;
-  text.reserve(8192);
-  auto action = [&](seccomp_action a, std::optional<unsigned> errno_value) {
-    text += to_string(a);
-    if (errno_value) text += fmt::format("({})", *errno_value);
-  };
-  action(p.default_action, p.default_errno);
-  for (const auto& a : p.architectures) (text += "\narch ") += a;
-  for (const auto& f : p.flags) (text += "\nflag ") += f;
-  for (const auto& r : p.rules) {
-    text += "\n";
-    action(r.action, r.errno_value);
-    for (const auto& a : r.arguments)
-      text += fmt::format(" [{} {} {} {}]", a.index, to_string(a.compare), a.value, a.value_two);
-    for (const auto& name : r.names) (text += ' ') += name;
-  }
-  text += '\n';
-  return text;
-}
-
 namespace {
 const libseccomp& compiler() {
   static const libseccomp s;
@@ -303,13 +282,14 @@ void write_cached(const std::string& path, const std::string& key, const seccomp
 
 }  // namespace
 
-seccomp_filter cached_seccomp(const seccomp_profile& profile, const std::string& directory) {
+seccomp_filter cached_seccomp(std::string_view text, const std::string& directory,
+                              function_ref<seccomp_profile()> profile) {
   utsname host{};
   (void)::uname(&host);
-  const std::string key = fmt::format("{} {}\n{}", host.release, host.machine, seccomp_text(profile));
+  const std::string key = fmt::format("{} {}\n{}", host.release, host.machine, text);
   const std::string path = fmt::format("{}/{:016x}.bpf", directory, fnv1a(key));
   if (auto hit = read_cached(path, key)) return *std::move(hit);
-  auto filter = compile_seccomp(profile);
+  auto filter = compile_seccomp(profile());
   try {
     make_directories(directory, 0700);
     write_cached(path, key, filter);
