@@ -65,6 +65,13 @@ void find_programs(engine_config& config) {
 
 std::string absolute(const std::string& path) { return std::filesystem::absolute(path).lexically_normal().string(); }
 
+/// One name for one directory, whatever links lead to it: a monitor comes back by this name.
+std::string resolved(const std::string& path) {
+  std::error_code failed;
+  const auto found = std::filesystem::weakly_canonical(std::filesystem::absolute(path), failed);
+  return failed ? absolute(path) : found.string();
+}
+
 }  // namespace
 
 engine_config configure(const global_options& options) {
@@ -81,7 +88,7 @@ engine_config configure(const global_options& options) {
       into = option;
     else if (std::string value = environment(variable); !value.empty())
       into = value;
-    into = absolute(into);
+    into = resolved(into);
   };
   choose(config.root, options.root, "KIT_ROOT");
   choose(config.run_dir, options.run_dir, "KIT_RUN_DIR");

@@ -40,3 +40,12 @@ setup_file() {
   kit system check
   [ -z "$(find /sys/fs/cgroup -path '*/kit-*/*' -type d)" ]
 }
+
+@test "a root on this machine's file system, which its own kernel has open too, is refused" {
+  local shared
+  shared=$(mktemp -d /var/tmp/kit.XXXXXX)
+  run kit --root "$shared/root" ps
+  rm -rf "$shared"
+  [ "$status" -eq 1 ]
+  [[ $output == "kit: open records in $shared/root: it is on hostfs"* ]]
+}

@@ -25,7 +25,7 @@
 ///     reconcile.hpp  records and kernel brought together
 ///
 /// ROOT/  kit.db  images/  storage/DRIVER/  network/DRIVER/  containers/ID/log.json
-/// RUN/   containers/ID/{config.json, rootfs/, hosts, ..., exit.json, attach, state/}   the OCI bundle; gone at boot
+/// RUN/TAG/  containers/ID/{config.json, rootfs/, hosts, ..., exit.json, attach, state/}   the OCI bundle; gone at boot
 
 namespace kit {
 
@@ -43,8 +43,8 @@ struct engine_config {
 
 class engine {
  public:
-  /// Makes the root's directories (0711 root, 0700 inside) if they are absent and reads its tag. Throws permission if
-  /// the root cannot be written, naming it.
+  /// Makes the root's directories (0711 root, 0700 inside) if they are absent. Throws permission if the root cannot be
+  /// written, naming it.
   explicit engine(engine_config config);
   ~engine();
   engine(engine&&) noexcept;
@@ -56,8 +56,13 @@ class engine {
   /// "kit:<root tag>:<id>", the mark on kernel objects.
   [[nodiscard]] std::string owner(std::string_view id);
 
-  /// Opened on first use. A forked child does not touch them.
+  /// Opened on first use, and claimed. A forked child does not touch them.
   kit::records& records();
+
+  /// Makes sure that pids and paths in the records mean here what they say: a root belongs to one boot, pid namespace
+  /// and run directory as long as containers of it run, then to who comes first. Throws conflict, telling where they run.
+  /// Again in the transaction that records a container as running, it settles who was first.
+  void claim();
 
   /// Loaded on first use; throws not_found naming the drivers there are.
   any_storage& storage(const std::string& name);
@@ -66,8 +71,11 @@ class engine {
   [[nodiscard]] driver_config config_of(std::string_view family, std::string_view driver);
 
   [[nodiscard]] std::string container_dir(const container_id&) const;  ///< what is kept of it: its log
-  [[nodiscard]] std::string bundle_dir(const container_id&) const;  ///< while it runs: the OCI bundle and its sockets
+  [[nodiscard]] std::string run_dir();  ///< this root's part of the run directory, which several roots may share
+  [[nodiscard]] std::string bundle_dir(const container_id&);  ///< while it runs: the OCI bundle and its sockets
   [[nodiscard]] std::string images_dir() const;
+  /// A lock file that each monitor holds shared: whether any lives can be asked from every pid namespace.
+  [[nodiscard]] std::string presence_path() const;
 
   /// The record as the isolation driver wants it.
   [[nodiscard]] container as_container(const container_record&);

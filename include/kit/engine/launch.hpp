@@ -57,6 +57,7 @@ struct launch_plan {
   bool stdin_open = false;  ///< the program reads stdin (from the session); else it reads /dev/null
   bool session = false;     ///< kit stays connected, and the program waits for it to read
   std::string container_dir, run_dir;
+  unique_fd presence;  ///< the monitor's share of the root's presence lock
   std::vector<std::string> monitor;  ///< kit-monitor's path and, after "--", what it runs at the end
 };
 
@@ -141,7 +142,7 @@ void launch_in_launcher(const models<S, N, I>& m, launch_plan& plan, report_chan
     KIT_STEP(save_state_in_launcher(plan.run_dir, made));
     if (plan.endpoint && !attached) attach(made.netns.get());
     KIT_STEP(report_created_in_launcher(report, made, attached));
-    monitor_descriptors descriptors(plan.container_dir, plan.run_dir, made, streams, std::move(session));
+    monitor_descriptors descriptors(plan, made, streams, std::move(session));
     KIT_STEP(start_in_launcher(m.isolation, plan));
     KIT_STEP(report_started_in_launcher(report));
     tell_step("become_monitor_in_launcher", step_edge::begin);

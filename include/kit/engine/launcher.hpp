@@ -20,6 +20,7 @@
 
 namespace kit {
 
+struct launch_plan;
 struct launched;
 
 /// The way back from the launcher to kit: first what was created, then that it runs, or an error instead.
@@ -73,8 +74,7 @@ void mount_root_in_own_namespace(std::span<const mount> mounts, const std::strin
 /// Everything the monitor is to hold, opened before the program starts so that nothing can fail after it.
 class monitor_descriptors {
  public:
-  monitor_descriptors(const std::string& container_dir, const std::string& run_dir, const started& made,
-                      streams_of_launch& streams, unique_fd session);
+  monitor_descriptors(launch_plan& plan, const started& made, streams_of_launch& streams, unique_fd session);
   /// execve(2) of kit-monitor, in this pid: the container's init stays its child. Does not return; throws if
   /// the program cannot be executed.
   [[noreturn]] void become_monitor_in_launcher(const std::vector<std::string>& monitor, bool tty, bool paced);

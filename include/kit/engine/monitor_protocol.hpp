@@ -43,7 +43,8 @@ enum descriptor : int {
   namespaces =
       11,  ///< the container's mount namespace: held so that its teardown, milliseconds of unmounting, comes after
            ///< the exit is told
-  first_free = 12,
+  presence = 12,  ///< a lock on ROOT/presence.lock, held by being open
+  first_free = 13,
 };
 
 }  // namespace kit::monitor

@@ -88,6 +88,8 @@ class file_lock {
   static file_lock try_directory(const std::string& path);
   [[nodiscard]] explicit operator bool() const noexcept { return static_cast<bool>(fd_); }
   [[nodiscard]] int get() const noexcept { return fd_.get(); }
+  /// The descriptor whose last copy, in whatever process, keeps the lock.
+  [[nodiscard]] unique_fd release() noexcept { return std::move(fd_); }
 
  private:
   explicit file_lock(unique_fd fd) noexcept : fd_(std::move(fd)) {}

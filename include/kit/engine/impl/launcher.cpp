@@ -165,8 +165,8 @@ void mount_root_in_own_namespace(std::span<const mount> mounts, const std::strin
     fail_errno(-e, "mount the root file system at {}", target);
 }
 
-monitor_descriptors::monitor_descriptors(const std::string& container_dir, const std::string& run_dir,
-                                         const started& made, streams_of_launch& streams, unique_fd session) {
+monitor_descriptors::monitor_descriptors(launch_plan& plan, const started& made, streams_of_launch& streams,
+                                         unique_fd session) {
   // Above every number the monitor expects, so that filling one never overwrites another.
   const auto hold = [&](int number, unique_fd fd) {
     if (!fd) return;
@@ -188,11 +188,12 @@ monitor_descriptors::monitor_descriptors(const std::string& container_dir, const
   hold(monitor::output, std::move(streams.output));
   hold(monitor::errors, std::move(streams.errors));
   hold(monitor::input, std::move(streams.input));
-  hold(monitor::log, open_file(container_dir, O_RDONLY | O_DIRECTORY));
-  hold(monitor::listener, listen_at(run_dir, "attach", SOCK_STREAM));
+  hold(monitor::log, open_file(plan.container_dir, O_RDONLY | O_DIRECTORY));
+  hold(monitor::listener, listen_at(plan.run_dir, "attach", SOCK_STREAM));
   hold(monitor::starter, std::move(session));
-  hold(monitor::directory, open_file(run_dir, O_RDONLY | O_DIRECTORY));
+  hold(monitor::directory, open_file(plan.run_dir, O_RDONLY | O_DIRECTORY));
   hold(monitor::namespaces, open_namespace(made.pid, namespace_kind::mnt));
+  hold(monitor::presence, std::move(plan.presence));
 }
 
 void monitor_descriptors::become_monitor_in_launcher(const std::vector<std::string>& monitor, bool tty, bool paced) {

@@ -119,6 +119,7 @@ launch_plan plan_launch(engine& e, const container_record& r, const container_sp
   plan.session = options.attach;
   plan.container_dir = e.container_dir(r.id);
   plan.run_dir = e.bundle_dir(r.id);
+  plan.presence = file_lock::wait(e.presence_path(), file_lock::mode::shared).release();
   const engine_config& c = e.config();
   plan.monitor = {c.libexec + "/kit-monitor",
                   c.program,
@@ -271,6 +272,7 @@ session start(engine& e, const container_id& id, const start_options& options) {
                                                                   e.isolation(r.isolation)};
     launched l = launch(drivers, plan_launch(e, r, spec, options, n, endpoint), [&](const launched& made) {
       e.records().transaction([&] {
+        e.claim();
         r.state = container_state::running;
         r.init = {made.pid, made.start_time, boot_id()};
         r.exit_code = 0;

@@ -82,7 +82,7 @@ void check_container(engine& e, const container_record& r, report& out) {
 
 /// Directories of containers that have no record: their creation was interrupted, or their removal after the records.
 void check_strays(engine& e, report& out) {
-  for (const std::string& top : {e.config().root + "/containers", e.config().run_dir + "/containers"})
+  for (const std::string& top : {e.config().root + "/containers", e.run_dir() + "/containers"})
     for (const std::string& name : names_in(top)) {
       if (!container_id::valid(name)) continue;
       const auto id = container_id::from(name);

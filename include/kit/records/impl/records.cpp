@@ -153,6 +153,7 @@ container_state container_state_from(std::string_view word) {
 
 records::records(const std::string& root) {
   make_directories(root, 0711);
+  detail::require_shared_memory(root);
   impl_ = std::make_unique<impl>(root);
   bring_up_to_date(impl_->db, detail::schema_steps());
 }

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "schema.hpp"
 
+#include <linux/magic.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include <cstdio>
@@ -141,6 +143,32 @@ void keep_copy(database& db, int version) {
 }
 
 }  // namespace
+
+void require_shared_memory(const std::string& directory) {
+  struct statfs s {};
+  if (::statfs(directory.c_str(), &s) != 0) fail_errno(errno, "statfs {}", directory);
+  constexpr struct {
+    std::uint32_t magic;
+    const char* name;
+  } foreign[] = {{NFS_SUPER_MAGIC, "NFS"},
+                 {SMB_SUPER_MAGIC, "SMB"},
+                 {CIFS_SUPER_MAGIC, "SMB"},
+                 {SMB2_SUPER_MAGIC, "SMB"},
+                 {V9FS_MAGIC, "9p"},
+                 {CEPH_SUPER_MAGIC, "Ceph"},
+                 {AFS_SUPER_MAGIC, "AFS"},
+                 {AFS_FS_MAGIC, "AFS"},
+                 {CODA_SUPER_MAGIC, "Coda"},
+                 {FUSE_SUPER_MAGIC, "FUSE or virtiofs"},
+                 {HOSTFS_SUPER_MAGIC, "hostfs"},
+                 {0x0bd00bd0, "Lustre"}};
+  for (const auto& f : foreign)
+    if (static_cast<std::uint32_t>(s.f_type) == f.magic)
+      fail(errc::unsupported,
+           "open records in {}: it is on {}, where kits of two machines would not see each other's locks and memory: "
+           "keep kit's root on a local disk",
+           directory, f.name);
+}
 
 std::span<const char* const> schema_steps() noexcept { return steps_to_now; }
 

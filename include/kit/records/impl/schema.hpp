@@ -10,6 +10,9 @@ namespace kit::detail {
 /// step that was released never changes; a new version is a new step at the end.
 std::span<const char* const> schema_steps() noexcept;
 
+/// Throws unsupported, naming it, on a file system that other machines may have open too.
+void require_shared_memory(const std::string& directory);
+
 /// Brings `db` to the version that `steps` lead to, in one transaction, under a lock beside the file. What an older
 /// kit wrote is first copied to PATH.vN (N: its version). Throws unsupported for a database of a newer kit, and where the
 /// file system has no WAL.
