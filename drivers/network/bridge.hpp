@@ -12,6 +12,7 @@ namespace kit::drivers {
 ///    elements of its sets, each with its owner as comment. It masquerades what leaves a subnet for anything but a
 ///    bridge of kit's, and drops what goes between two networks, and between an internal one and anywhere. It only
 ///    ever drops: where another tool's rules drop what is forwarded (Docker's do), probe and status tell.
+///  - A subnet that overlaps one the host reaches over another link, another root's bridge say, is refused: conflict.
 ///  - ip_forward and its IPv6 sister are turned on when the first network needs them, and stay on; `run_dir/forwarding`
 ///    names those that were off.
 /// Attaching uses netlink alone; nftables is loaded by create, remove, probe and status.

@@ -31,6 +31,18 @@ address_of() { kit inspect -f '{{.NetworkSettings.IPAddress}}' "$1"; }
   [ -z "$(kit system check)" ]
 }
 
+@test "two roots do not get one subnet" {
+  local first=$KIT_ROOT
+  kit run -d --name first busybox sleep 1000
+  kit network inspect bridge | jq '{subnet: .[0].IPAM.Config[0].Subnet}' >"$BATS_TEST_TMPDIR/kit.json"
+  export KIT_ROOT=$BATS_TEST_TMPDIR/second
+  KIT_CONFIG=$BATS_TEST_TMPDIR/kit.json import_busybox
+  KIT_CONFIG=$BATS_TEST_TMPDIR/kit.json fails_with 125 overlaps kit run --rm busybox true
+  kit system prune -af >/dev/null
+  export KIT_ROOT=$first
+  kit exec first true
+}
+
 # Starts, lists and stops containers of one root by $1 and $2, its two names, at once.
 use_both_names() {
   local name jobs=()

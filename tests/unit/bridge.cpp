@@ -168,6 +168,27 @@ TEST_CASE("two roots on one host keep to themselves") {
   CHECK(network_lab::talk_tcp(e.netns, s.outside.get(), outside_v4) == uplink_v4);
 }
 
+TEST_CASE("a subnet that the host has on another link is refused") {
+  site s;
+  const network n = s.make("one", 101);
+  network second = n;
+  second.id = random_id<network_id>();
+  second.owner = fmt::format("kit:{}:{}", s.config.root_tag, second.id.text());
+  second.link = "br-second";
+  for (const char* subnet : {"10.101.0.0/20", "10.101.8.0/24", "10.0.0.0/8"}) {
+    second.subnets = {{subnet, ""}};
+    try {
+      s.driver.create(second);
+      FAIL("created");
+    } catch (const error& e) {
+      CHECK(e.code() == errc::conflict);
+      CHECK(std::string(e.what()).find("br-one") != std::string::npos);
+    }
+    CHECK_FALSE(netlink().find_link("br-second"));
+  }
+  s.driver.create(n);  // its own is none of another's
+}
+
 TEST_CASE("endpoints are collected though their bridge was deleted") {
   site s;
   const network n = s.make("one", 101);

@@ -64,6 +64,20 @@ void write_sysctl(const std::string& key, const std::string& value) {
 constexpr const char* forward4 = "net/ipv4/ip_forward";
 constexpr const char* forward6 = "net/ipv6/conf/all/forwarding";
 
+/// Two links with one subnet: the host would reach the containers of one only.
+void check_overlap(netlink& host, const network& n, const plan& p, std::uint32_t own) {
+  for (const net_route& r : host.routes()) {
+    if (r.link == own || r.gateway || r.destination.length == 0) continue;
+    for (const auto& range : p.ranges)
+      if (range.prefix.contains(r.destination.address) || r.destination.contains(range.prefix.address)) {
+        const auto link = host.find_link(r.link);
+        fail(errc::conflict,
+             "create network {}: its subnet {} overlaps {}, which the host reaches over {}; choose another", n.name,
+             range.prefix.str(), r.destination.str(), link ? link->name : "another link");
+      }
+  }
+}
+
 /// A host that forwards IPv6 no longer listens to routers unless accept_ra is 2.
 void check_router_adverts(netlink& host, const network& n) {
   for (const net_route& r : host.routes()) {
@@ -230,7 +244,11 @@ void bridge::create(const network& n) {
   const bool ipv6 = detail::has_ipv6(p.ranges);
   netlink host;
   auto link = host.find_link(n.link);
-  if (link) bridge_of(host, n);
+  const bool fresh = !link;
+  if (fresh)
+    check_overlap(host, n, p, 0);
+  else
+    bridge_of(host, n);
   if (!p.internal) {
     if (ipv6 && read_sysctl(forward6) == "0") check_router_adverts(host, n);
     turn_on_forwarding(forward4);
@@ -238,7 +256,7 @@ void bridge::create(const network& n) {
   }
 
   netlink_batch made;
-  if (!link)
+  if (fresh)
     made.add_link(n.link, bridge_link{},
                   {.alias = n.owner, .mac = bridge_mac(n), .mtu = p.mtu, .no_link_local = !ipv6});
   made.set_link(n.link, {.up = true});
@@ -247,7 +265,19 @@ void bridge::create(const network& n) {
   netlink_batch addressed;
   for (const auto& r : p.ranges)
     if (r.gateway) addressed.add_address(link->index, {*r.gateway, r.prefix.length});
+<<<<<<< HEAD
   in_step("address_bridge", [&] { host.commit(addressed); });
+=======
+  host.commit(addressed);
+  if (fresh) try {
+      check_overlap(host, n, p, link->index);  // again: now each of two that came at once sees the other
+    } catch (const error&) {
+      netlink_batch back;
+      back.remove_link(link->index);
+      host.commit(back);
+      throw;
+    }
+>>>>>>> 20debd7 (Refuse a bridge whose subnet the host has on another link)
   if (ipv6) write_sysctl(fmt::format("net/ipv6/conf/{}/accept_ra", n.link), "0");  // a container is no router of ours
   in_step("add_rules", [&] { rules(root_tag_, run_dir_).add(n, p); });
 }
