@@ -265,10 +265,7 @@ void bridge::create(const network& n) {
   netlink_batch addressed;
   for (const auto& r : p.ranges)
     if (r.gateway) addressed.add_address(link->index, {*r.gateway, r.prefix.length});
-<<<<<<< HEAD
   in_step("address_bridge", [&] { host.commit(addressed); });
-=======
-  host.commit(addressed);
   if (fresh) try {
       check_overlap(host, n, p, link->index);  // again: now each of two that came at once sees the other
     } catch (const error&) {
@@ -277,7 +274,6 @@ void bridge::create(const network& n) {
       host.commit(back);
       throw;
     }
->>>>>>> 20debd7 (Refuse a bridge whose subnet the host has on another link)
   if (ipv6) write_sysctl(fmt::format("net/ipv6/conf/{}/accept_ra", n.link), "0");  // a container is no router of ours
   in_step("add_rules", [&] { rules(root_tag_, run_dir_).add(n, p); });
 }
