@@ -79,7 +79,6 @@ timed_start run_timed(const floor_scene& scene, const command& program, std::vec
   };
   const std::string text = read_all(times.get(), "the times of the floor");
   double first = 0, last = 0;
-  std::string parent_steps = text;
   for (int pass = 0; pass < 2; ++pass)
     for (std::size_t at = 0; at < text.size();) {
       const std::size_t stop = text.find('\n', at);

@@ -81,9 +81,8 @@ std::string own_directory() { return std::filesystem::read_symlink("/proc/self/e
 
 std::string find_program(const std::string& name) {
   const char* path = std::getenv("PATH");
-  // Debian's own before what else a host has; the sbin directories are not in everybody's PATH.
-  const std::string all =
-      own_directory() + ":/usr/bin:/usr/sbin:/bin:/sbin" + (path != nullptr ? ":" : "") + (path != nullptr ? path : "");
+  // The sbin directories are not in everybody's PATH.
+  const std::string all = own_directory() + ":" + (path != nullptr ? path : "") + ":/usr/bin:/usr/sbin:/bin:/sbin";
   for (std::size_t at = 0; at <= all.size();) {
     const std::size_t end = std::min(all.find(':', at), all.size());
     const std::string file = all.substr(at, end - at) + "/" + name;
@@ -126,7 +125,7 @@ outcome run(const command& c, const std::string& directory) {
           if (size > 0) (i == 0 ? o.out : o.err).append(buffer, static_cast<std::size_t>(size)), read_some = true;
         }
     if (ended && !read_some) break;
-    if (!ended) ended = ::waitpid(pid, &status, read_some ? WNOHANG : WNOHANG) == pid;
+    if (!ended) ended = ::waitpid(pid, &status, WNOHANG) == pid;
   }
   o.status = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
   return o;

@@ -5,6 +5,8 @@
 
 #include "floor.hpp"
 #include "options.hpp"
+#include "report.hpp"
+#include "startup.hpp"
 
 namespace kit::bench {
 namespace {
@@ -16,7 +18,10 @@ struct verb {
 };
 
 constexpr verb verbs[] = {
+    {"startup", "How long a container takes, beside every other runtime here", startup_command},
     {"floor", "What the kernel alone needs for a full start", floor_command},
+    {"times", "Any commands against each other, in turns", times_command},
+    {"report", "The summary and the page of an earlier run", report_command},
 };
 
 int usage(std::FILE* to) {

@@ -89,6 +89,42 @@ normalized() {
   [ "$(traces)" = "$before" ]
 }
 
+@test "the start-up benchmark writes JSON, Markdown and a page, and names who is left out and why" {
+  local bin=$BATS_TEST_TMPDIR/bin out=$BATS_TEST_TMPDIR/out
+  mkdir "$bin"
+  printf '#!/bin/sh\necho "broken on purpose" >&2\nexit 1\n' >"$bin/bwrap"
+  chmod +x "$bin/bwrap"
+  PATH=$bin:$PATH kit bench startup -n 3 --only unshare,bubblewrap --cases run-network,run,at-once-8,exec,rm -o "$out"
+  jq -e '[.cases[].contenders[] | select(.name == "kit") | .wall_ms | length] == [3, 3, 3, 3, 3]' "$out.json"
+  jq -e '[.cases[] | select(.id == "run") | .contenders[].name] == ["kit", "floor", "unshare"]' "$out.json"
+  jq -e '.cases[] | select(.id == "at-once-8") | .contenders[0].each_ms | length == 24' "$out.json"
+  jq -e '.left_out[] | select(.name == "bubblewrap") | .reason | contains("broken on purpose")' "$out.json"
+  grep -q '^| kit ' "$out.md"
+  grep -q 'broken on purpose' "$out.md"
+  grep -q '<svg' "$out.html"
+  # A page that needs nothing else.
+  run ! grep -E 'src=|href=|url\(|<script' "$out.html"
+  cp "$out.md" "$out.before"
+  kit bench report "$out.json"
+  diff "$out.before" "$out.md"
+}
+
+@test "an interrupted benchmark leaves nothing behind" {
+  traces() { find /dev/shm "$TMPDIR" /sys/fs/cgroup -maxdepth 2 -name 'kit-bench*' 2>/dev/null | sort; }
+  export TMPDIR=$BATS_TEST_TMPDIR/tmp
+  mkdir "$TMPDIR"
+  local before pid status=0
+  before=$(traces)
+  kit bench startup -n 10000 --only none --cases exec -o - >/dev/null 3>&- &
+  pid=$!
+  sleep 1.5
+  kill -TERM "$pid"
+  wait "$pid" || status=$?
+  [ "$status" -eq 1 ]
+  [ "$(traces)" = "$before" ]
+  within 5 eval '! pgrep -f "$TMPDIR"'
+}
+
 @test "an unknown benchmark, option or value is refused in one line" {
   run ! kit bench nonsense
   [[ $output == *"'nonsense' is no benchmark"* ]]
@@ -96,4 +132,11 @@ normalized() {
   [[ $output == *"unknown option --nonsense"* ]]
   run ! kit bench floor -n none
   [[ $output == *'-n: "none" is no number'* ]]
+  run ! kit bench startup --only nobody
+  [[ $output == *'"nobody" is none of unshare, '* ]]
+  run ! kit bench startup --cases nothing
+  [[ $output == *'there is no case nothing'* ]]
+  echo 'no JSON' >"$BATS_TEST_TMPDIR/file"
+  run ! kit bench report "$BATS_TEST_TMPDIR/file"
+  [[ $output == *"it holds no benchmark's JSON"* ]]
 }
