@@ -5,10 +5,12 @@
 
 #include <chrono>
 #include <csignal>
+#include <optional>
 
 #include "kit/engine/images.hpp"
 #include "kit/engine/lifecycle.hpp"
 #include "kit/image/reference.hpp"
+#include "kit/system/nameless_file.hpp"
 #include "listing.hpp"
 #include "verbs.hpp"
 
@@ -82,26 +84,19 @@ class archive_target {
       file_ = open_file(path_, O_WRONLY);
       return;
     }
-    hidden_ = fmt::format("{}.{}.partial", path_, ::getpid());
-    file_ = open_file(hidden_, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+    const std::size_t slash = path_.rfind('/');
+    fresh_.emplace(slash == path_.npos ? "." : path_.substr(0, slash + 1), 0600);
   }
-  ~archive_target() {
-    if (!hidden_.empty()) ::unlink(hidden_.c_str());
-  }
-  archive_target(const archive_target&) = delete;
-  archive_target& operator=(const archive_target&) = delete;
 
-  [[nodiscard]] int get() const { return file_ ? file_.get() : STDOUT_FILENO; }
+  [[nodiscard]] int get() const { return fresh_ ? fresh_->get() : file_ ? file_.get() : STDOUT_FILENO; }
   void finish() {
-    if (hidden_.empty()) return;
-    if (::fsync(file_.get()) != 0 || ::rename(hidden_.c_str(), path_.c_str()) != 0)
-      fail_errno(errno, "write {}", path_);
-    hidden_.clear();
+    if (fresh_) fresh_->replace(path_);
   }
 
  private:
-  std::string path_, hidden_;
+  std::string path_;
   unique_fd file_;
+  std::optional<nameless_file> fresh_;
 };
 
 /// What a layout's tags belong to if it does not say: the name of the file, without what tells its kind.

@@ -9,21 +9,11 @@
 #include <cstdlib>
 #include <memory>
 
+#include "fuzz/repair.hpp"
 #include "kit/system/error.hpp"
 #include "scratch.hpp"
 
 namespace {
-
-/// Makes each header's checksum right, so that the fuzzer gets past it.
-void repair(std::string& tar) {
-  for (std::size_t at = 0; at + 512 <= tar.size(); at += 512) {
-    if (tar.compare(at + 257, 5, "ustar") != 0) continue;
-    unsigned sum = 8 * ' ';
-    for (std::size_t i = 0; i < 512; ++i)
-      if (i < 148 || i >= 156) sum += static_cast<unsigned char>(tar[at + i]);
-    tar.replace(at + 148, 8, fmt::format("{:06o}", sum) + '\0' + ' ');
-  }
-}
 
 int entries_of(const std::string& path) {
   const std::unique_ptr<DIR, int (*)(DIR*)> stream(::opendir(path.c_str()), ::closedir);
@@ -44,7 +34,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* bytes, std::size_t siz
   }();
   (void)prepared;
   std::string tar(reinterpret_cast<const char*>(bytes), size);
-  repair(tar);
+  kit::testing::repair(tar);
   const kit::unique_fd blob(::memfd_create("blob", MFD_CLOEXEC));
   kit::write_all(blob.get(), tar, "blob");
   ::lseek(blob.get(), 0, SEEK_SET);

@@ -24,5 +24,6 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* bytes, std::size_t siz
   round_trip(kit::parse_manifest, text);
   round_trip(kit::parse_image_config, text);
   round_trip(kit::parse_index, text);
+  round_trip(kit::parse_docker_manifests, text);
   return 0;
 }
