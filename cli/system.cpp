@@ -106,16 +106,19 @@ int system_check(invocation& call) {
   options(
       call.command(), "",
       "Bring records and kernel back together after crashes: exits not recorded, things half made or half removed.\n"
-      "Prints one line for each thing found; exits 1 if one needs a person.")
+      "Prints one line for each thing found, and what became of it. What other kit commands work on now is left to "
+      "them.\n"
+      "Exits 0 if all was in order, 1 if something was repaired (with --dry-run: could be), 2 if something needs a "
+      "person.")
       .flag("--dry-run", how.dry_run, "Only tell what would be done")
+      .example("kit system check --dry-run")
       .parse(call.words);
-  bool needs_person = false;
+  int code = 0;
   for (const finding& f : reconcile(call.engine(), how)) {
     fmt::print("{}: {}{}{}\n", f.object, f.problem, f.action.empty() ? "" : "; ", f.action);
-    needs_person = needs_person || f.needs_person;
+    code = std::max(code, f.needs_person ? 2 : 1);
   }
-  if (!how.dry_run) call.engine().records().checkpoint();
-  return needs_person ? 1 : 0;
+  return code;
 }
 
 int system_prune(invocation& call) {
@@ -123,7 +126,7 @@ int system_prune(invocation& call) {
   options(call.command(), "", "Remove exited containers, images without a name, and what nothing uses.")
       .flag("-a,--all", all, "Also images that no container uses")
       .flag("-f,--force", force, "Do not ask")
-      .flag("--dry-run", dry_run, "Only tell what would be removed")
+      .flag("--dry-run", dry_run, "Only tell what would be removed, and how much that frees")
       .parse(call.words);
   if (!force && !dry_run) {
     if (!::isatty(STDIN_FILENO)) throw usage_error(call.command(), "stdin is not a terminal to ask at; give -f");

@@ -46,7 +46,7 @@ constexpr verb table[] = {
     {"plugin ls",         "List plugin files",                                       "",          1,   plugin_ls},
     {"plugin check",      "Run the conformance suite on a plugin",                   "driver",    1,   plugin_check},
     {"system info",       "Describe this kit and this host",                         "",          1,   system_info},
-    {"system check",      "Bring records and kernel back together",                  "",          1,   system_check},
+    {"system check",      "Bring records and kernel back together",                  "",          2,   system_check},
     {"system prune",      "Remove what nothing uses",                                "",          1,   system_prune},
     {"bench",             "Measure this kit, beside other runtimes",                 "",          1,   bench},
     {"version",           "Print the version",                                       "",          1,   version},

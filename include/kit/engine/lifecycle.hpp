@@ -38,7 +38,8 @@ void kill(engine&, const container_id&, int signal);
 int wait(engine&, const container_id&);
 /// After an exit: reads exit.json, releases cgroups, endpoints and mounts, records the exit, and removes
 /// the container if it was asked to be (--rm). Safe to repeat, and from several processes at once: one does it.
-container_record finish(engine&, const container_id&);
+/// `init`: a pidfd of its init, if the caller holds one. Should the monitor be dead, the exit code is asked of that.
+container_record finish(engine&, const container_id&, int init = -1);
 /// Takes away what a run leaves: processes, cgroups, endpoints; then, in one transaction with their leases, does what
 /// `record` says; then the bundle. The caller holds the container's lock. Repeatable.
 void end_run(engine&, const container_record&, function_ref<void()> record);

@@ -10,10 +10,10 @@ namespace kit {
 
 /// One thing found out of order, in words, and what became of it.
 struct finding {
-  std::string object;   ///< "container eager_noether", "layer 3f2a...", "network bridge"
-  std::string problem;  ///< "recorded as running; its process is gone"
-  std::string action;   ///< "recorded its exit, code 137"; empty: nothing was done
-  bool needs_person = false;
+  std::string object;         ///< "container eager_noether", "layer 3f2a...", "network bridge"
+  std::string problem;        ///< "recorded as running; its process is gone"
+  std::string action;         ///< "its exit recorded"; in a dry run "its exit to be recorded"; for a person, what to do
+  bool needs_person = false;  ///< it could not be repaired
 };
 
 struct reconcile_options {
@@ -22,10 +22,11 @@ struct reconcile_options {
 
 /// Brings records and kernel together: exits not yet recorded, containers half made or half removed, layers without a
 /// record, endpoints without a container, blobs without a manifest. Leaves alone what another kit is working on (its
-/// lock is held). Safe to repeat; a clean root gives an empty list.
+/// lock is held). Safe to repeat, and beside anything else; a clean root gives an empty list.
 std::vector<finding> reconcile(engine&, const reconcile_options&);
 
-/// What `system prune` removes: exited containers, images without a name, unused layers and blobs.
+/// What `system prune` removes, or would: exited containers, images without a name, unused layers and blobs; and the bytes
+/// that all of them take.
 struct pruned {
   std::vector<std::string> containers, images;
   std::uint64_t bytes = 0;

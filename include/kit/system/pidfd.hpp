@@ -4,6 +4,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <optional>
 
 #include "kit/system/fd.hpp"
 
@@ -28,6 +29,11 @@ bool has_ended(int pidfd, std::chrono::milliseconds patience = std::chrono::mill
 
 /// pidfd_send_signal(2). False if the process is no more; throws on anything else.
 bool send_signal(int pidfd, int signal);
+
+/// The exit code, as reap() answers it, of a process that has ended and whose parent is another: from what a pidfd
+/// that was opened before its end remembers (PIDFD_GET_INFO, Linux 6.15), or from the zombie it still is (proc(5)).
+/// Waits for a tenth of a second for its parent to reap it. None: the kernel does not tell.
+std::optional<int> exit_code_of(int pidfd);
 
 /// Waits for a child to end and reaps it: its code, or 128 + the signal that ended it. Throws not_found if it is
 /// not a child of this process or was reaped before.

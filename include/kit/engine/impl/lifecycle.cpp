@@ -96,6 +96,7 @@ void insert_named(engine& e, container_record& r, const std::string& name) {
     r.name = name.empty() ? draw_name(attempt) : name;
     try {
       return e.records().transaction([&] {
+        if (!e.records().manifest(r.image_digest)) fail(errc::not_found, "no such image: {}; it was removed", r.image);
         e.records().insert(r);
         add_event(e, r, "create");
       });
@@ -156,6 +157,21 @@ file_lock try_lock_container(engine& e, const container_id& id) {
   return take_lock(e, id, [](const std::string& path) { return file_lock::try_directory(path); });
 }
 
+namespace {
+/// The directory of a new container, locked. Until it is, reconcile may take it for one that was left behind.
+file_lock make_and_lock(engine& e, const container_id& id) {
+  const std::string directory = e.container_dir(id);
+  for (;;) {
+    make_directories(directory, 0711);
+    file_lock lock = file_lock::wait_directory(directory);
+    struct stat locked {
+    }, there{};
+    if (::fstat(lock.get(), &locked) == 0 && ::stat(directory.c_str(), &there) == 0 && locked.st_ino == there.st_ino)
+      return lock;
+  }
+}
+}  // namespace
+
 void end_run(engine& e, const container_record& r, function_ref<void()> record) {
   records& records = e.records();
   any_isolation& isolation = e.isolation(r.isolation);
@@ -190,6 +206,8 @@ container_record create(engine& e, const container_spec& wanted) {
   if (spec.isolation.empty()) spec.isolation = c.isolation;
   if (!spec.name.empty()) check_container_name(spec.name);
 
+  // Until the record says that it stands on them, nothing else keeps the image's layers.
+  const auto images = lock_images(e);
   const image from = KIT_STEP(find_image(e, spec.image));
   any_storage& storage = e.storage(spec.storage);
   e.isolation(spec.isolation);
@@ -214,18 +232,13 @@ container_record create(engine& e, const container_spec& wanted) {
   r.chain = KIT_STEP(ensure_unpacked(e, from, spec.storage));
 
   const std::string directory = e.container_dir(r.id);
-  in_step("make_container_directory", [&] { make_directories(directory, 0711); });
-  const auto lock = lock_container(e, r.id);
+  const auto lock = KIT_STEP(make_and_lock(e, r.id));
   try {
+    // The record last: a container that is in the records is whole.
+    in_step("create_layer", [&] { storage.create({layer_id::from(r.id.text()), r.chain}, {}); });
     KIT_STEP(insert_named(e, r, spec.name));
-    try {
-      in_step("create_layer", [&] { storage.create({layer_id::from(r.id.text()), r.chain}, {}); });
-    } catch (...) {
-      storage.remove(layer_id::from(r.id.text()));
-      e.records().remove_container(r.id);
-      throw;
-    }
   } catch (...) {
+    storage.remove(layer_id::from(r.id.text()));
     remove_tree(directory);
     throw;
   }
@@ -302,15 +315,22 @@ session start(engine& e, const container_id& id, const start_options& options) {
   }
 }
 
-container_record finish(engine& e, const container_id& id) {
+container_record finish(engine& e, const container_id& id, int init) {
   const auto lock = lock_container(e, id);
   container_record r = e.records().container(id.text());
   if (!is_live(r)) return r;
-  const auto report = KIT_STEP(wait_exit_report(e, r));
-  if (!report)
-    if (const unique_fd init = open_process(r.init.pid, r.init.start_time);
-        init && r.init.boot_id == boot_id() && !has_ended(init.get()))
-      return r;  // it runs on without a monitor
+  auto report = read_exit(e.bundle_dir(id));
+  if (!report) {
+    unique_fd found;
+    if (init < 0 && r.init.boot_id == boot_id()) {
+      found = open_process(r.init.pid, r.init.start_time);
+      init = found.get();
+    }
+    if (init >= 0 && !has_ended(init)) return r;
+    report = KIT_STEP(wait_exit_report(e, r));
+    if (!report && init >= 0)
+      if (const auto code = exit_code_of(init)) report = exit_report{*code, now_ns()};
+  }
 
   constexpr int killed = 128 + SIGKILL;
   if (report && report->code == killed) try {
@@ -387,15 +407,20 @@ void stop(engine& e, const container_id& id, int signal, milliseconds timeout) {
     }
   }
   try {
-    finish(e, id);
+    finish(e, id, init.get());
   } catch (const error& x) {
     if (x.code() != errc::not_found) throw;  // --rm: the monitor was quicker
   }
 }
 
 int wait(engine& e, const container_id& id) {
+  unique_fd init;  // held beyond its end: should there be no monitor, it still knows the exit code
   for (container_record r = e.records().container(id.text());; r = e.records().container(id.text())) {
-    r = current(e, r);
+    if (init && has_ended(init.get()))
+      r = finish(e, id, init.get());
+    else
+      r = current(e, r);
+    if (is_live(r) && !init) init = open_process(r.init.pid, r.init.start_time);
     if (is_live(r)) {
       // The monitor's word arrives even if the container is removed at once.
       if (auto s = attach(e, id); s.monitor) {

@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 
 #include <algorithm>
+#include <map>
 #include <set>
 
 #include "kit/engine/clock.hpp"
@@ -25,17 +26,31 @@ namespace {
 class report {
  public:
   report(std::vector<finding>& to, bool dry_run) : to_(to), dry_run_(dry_run) {}
+  [[nodiscard]] bool dry_run() const { return dry_run_; }
+
+  /// `action` is "its exit {}recorded"; the braces become "to be " where nothing is done.
   template <class Repair>
-  void found(std::string object, std::string problem, std::string action, Repair repair) {
-    finding f{std::move(object), std::move(problem), "", false};
+  void found(std::string object, std::string problem, fmt::format_string<const char*> action, Repair repair) {
+    finding f{std::move(object), std::move(problem), fmt::format(action, dry_run_ ? "to be " : ""), false};
     if (!dry_run_) try {
         repair();
-        f.action = std::move(action);
-      } catch (const std::exception& e) {
-        f.action = fmt::format("could not be repaired: {}", e.what());
+      } catch (const std::exception& x) {
+        f.action = fmt::format("could not be repaired: {}", x.what());
         f.needs_person = true;
       }
     to_.push_back(std::move(f));
+  }
+  void for_a_person(std::string object, std::string problem, std::string advice) {
+    to_.push_back({std::move(object), std::move(problem), std::move(advice), true});
+  }
+  /// Runs a part of the check; should it fail, the others still run.
+  template <class Part>
+  void part(const std::string& object, Part check) {
+    try {
+      check();
+    } catch (const std::exception& x) {
+      for_a_person(object, fmt::format("could not be checked: {}", x.what()), "");
+    }
   }
 
  private:
@@ -49,34 +64,63 @@ bool process_lives(pid_t pid, std::uint64_t start_time, const std::string& boot)
   return fd && !has_ended(fd.get());
 }
 
-void check_container(engine& e, const container_record& r, report& out) {
-  const std::string object = fmt::format("container {} ({})", r.name, r.id.brief());
-  {
-    const auto lock = try_lock_container(e, r.id);
-    if (!lock) return;  // somebody is at work on it
-    const auto state = read_state(e.bundle_dir(r.id));
-    const bool started = ::access(e.bundle_dir(r.id).c_str(), F_OK) == 0;
-    const bool lives = state && process_lives(state->pid, state->start_time, state->boot_id);
-    if ((r.state == container_state::created || r.state == container_state::exited) && lives) {
-      out.found(object, "it runs, and the records do not say so", "recorded as running", [&] {
-        container_record now = r;
-        now.state = container_state::running;
-        now.init = {state->pid, state->start_time, state->boot_id};
-        now.started_ns = now_ns();
-        e.records().update(now);
-      });
-      return;
-    }
-    if ((r.state == container_state::created || r.state == container_state::exited) && started) {
-      out.found(object, "a start was interrupted", "its remains were removed", [&] { end_run(e, r, [] {}); });
-      return;
-    }
+bool is_live(const container_record& r) {
+  return r.state == container_state::running || r.state == container_state::paused;
+}
+
+/// The container's lock, if nobody is at work on it; empty as well if it is no more. What is read of it under this lock
+/// holds; what was read before may be of the past.
+file_lock hold(engine& e, const container_id& id) {
+  try {
+    return try_lock_container(e, id);
+  } catch (const error& x) {
+    if (x.code() != errc::not_found) throw;
+    return {};
   }
-  if (r.state == container_state::running || r.state == container_state::paused) {
-    if (process_lives(r.init.pid, r.init.start_time, r.init.boot_id)) return;
-    out.found(object, "recorded as running; its process is gone", "its exit was recorded", [&] { finish(e, r.id); });
-  } else if (r.state == container_state::removing) {
-    out.found(object, "its removal was interrupted", "removed", [&] { remove(e, r.id, true); });
+}
+
+/// A container whose records say that it runs: its processes and its freezer.
+void check_live(engine& e, container_record r, const std::string& object, report& out) {
+  const cgroup group(fmt::format("kit-{}/{}", e.root_tag(), r.id.text()));
+  const bool frozen = group.frozen();
+  if (frozen == (r.state == container_state::paused)) return;
+  if (frozen)
+    return out.found(object, "frozen, and the records say that it runs", "{}resumed",
+                     [&] { e.isolation(r.isolation).resume(e.as_container(r)); });
+  out.found(object, "recorded as paused, and it runs", "{}recorded as running", [&] {
+    r.state = container_state::running;
+    e.records().update(r);
+  });
+}
+
+void check_container(engine& e, const container_id& id, report& out) {
+  auto lock = hold(e, id);
+  if (!lock) return;
+  const auto found = e.records().find_container(id.text());
+  if (!found) return;
+  const container_record& r = *found;
+  const std::string object = fmt::format("container {} ({})", r.name, r.id.brief());
+  const std::string bundle = e.bundle_dir(id);
+  const auto state = read_state(bundle);
+  const bool began = ::access(bundle.c_str(), F_OK) == 0;
+  if (r.state == container_state::removing) {
+    lock = {};
+    out.found(object, "its removal was interrupted", "{}removed", [&] { remove(e, id, true); });
+  } else if (is_live(r) && process_lives(r.init.pid, r.init.start_time, r.init.boot_id)) {
+    check_live(e, r, object, out);
+  } else if (is_live(r)) {
+    lock = {};
+    out.found(object, "recorded as running; its process is gone", "its exit {}recorded", [&] { finish(e, id); });
+  } else if (state && process_lives(state->pid, state->start_time, state->boot_id)) {
+    out.found(object, "it runs, and the records do not say so", "{}recorded as running", [&] {
+      container_record now = r;
+      now.state = container_state::running;
+      now.init = {state->pid, state->start_time, state->boot_id};
+      now.started_ns = now_ns();
+      e.records().update(now);
+    });
+  } else if (began) {
+    out.found(object, "a start was interrupted", "its remains {}removed", [&] { end_run(e, r, [] {}); });
   }
 }
 
@@ -86,11 +130,11 @@ void check_strays(engine& e, report& out) {
     for (const std::string& name : names_in(top)) {
       if (!container_id::valid(name)) continue;
       const auto id = container_id::from(name);
-      file_lock lock;
-      if (::access(e.container_dir(id).c_str(), F_OK) == 0 && !(lock = try_lock_container(e, id))) continue;
-      if (e.records().find_container(name)) continue;
+      const auto lock = hold(e, id);
+      if (!lock && ::access(e.container_dir(id).c_str(), F_OK) == 0) continue;
       const std::string directory = fmt::format("{}/{}", top, name);
-      out.found("directory " + directory, "no container is recorded under its name", "removed",
+      if (e.records().find_container(name) || ::access(directory.c_str(), F_OK) != 0) continue;
+      out.found("directory " + directory, "no container is recorded under its name", "{}removed",
                 [&] { remove_tree(directory); });
     }
 }
@@ -103,64 +147,88 @@ void check_cgroups(engine& e, report& out) {
     for (const std::string& name : names_in(fmt::format("{}/{}", h.mount_point, top)))
       if (container_id::valid(name)) names.insert(name);
   for (const std::string& name : names) {
-    const auto record = e.records().find_container(name);
-    if (record && (record->state == container_state::running || record->state == container_state::paused)) continue;
-    if (record && !try_lock_container(e, record->id)) continue;
+    const auto id = container_id::from(name);
+    const auto lock = hold(e, id);
+    if (!lock && ::access(e.container_dir(id).c_str(), F_OK) == 0) continue;
+    if (const auto r = e.records().find_container(name); r && is_live(*r)) continue;
+    const cgroup group(fmt::format("{}/{}", top, name));
+    if (!group.exists()) continue;
     out.found(fmt::format("control group {}/{}", top, name), "no running container owns it",
-              "its processes were killed, and it removed", [&] {
-                const cgroup group(fmt::format("{}/{}", top, name));
+              "its processes {}killed, and it removed", [&] {
                 group.kill();
                 group.remove();
               });
   }
 }
 
-/// Layers the drivers hold and nobody needs, and half made ones.
-void check_layers(engine& e, report& out) {
+/// Layers that images and containers stand on.
+std::set<layer_id> layers_needed(engine& e) {
   std::set<layer_id> needed;
   for (const container_record& c : e.records().containers()) {
     needed.insert(layer_id::from(c.id.text()));
     needed.insert(c.chain.begin(), c.chain.end());
   }
   for (const unpacked_record& u : e.records().unpacked_layers()) needed.insert(u.layer);
-  for (const std::string& driver : names_in(e.config().root + "/storage")) {
-    std::vector<layer_state> held;
-    any_storage& storage = e.storage(driver);
-    storage.layers([&](const layer_state& l) { held.push_back(l); });
-    for (const layer_state& l : held) {
-      if (needed.contains(l.id)) continue;
-      // An unpacking that is going on keeps its layer unrecorded for minutes: it holds the images' lock.
-      const auto lock = try_lock_images(e);
-      if (!lock) return;
-      if (!e.records().containers_using_layer(l.id).empty()) continue;
-      out.found(fmt::format("layer {} of {}", l.id.brief(), driver),
-                l.is == layer_state::state::partial ? "it was left half made" : "nothing is recorded that uses it",
-                "removed", [&] { storage.remove(l.id); });
-    }
+  return needed;
+}
+
+/// Layers a driver holds and nobody needs, and half made ones; and those that should be there. The caller holds the images'
+/// lock: nobody unpacks.
+void check_layers(engine& e, const std::string& driver, report& out) {
+  any_storage& storage = e.storage(driver);
+  std::map<layer_id, layer_state::state> held;
+  storage.layers([&](const layer_state& l) { held.emplace(l.id, l.is); });
+  const std::set<layer_id> needed = layers_needed(e);
+  for (const auto& [id, is] : held) {
+    if (needed.contains(id)) continue;
+    // A container's own layer comes before its record.
+    const auto of = container_id::from(id.text());
+    const auto lock = hold(e, of);
+    if (!lock && ::access(e.container_dir(of).c_str(), F_OK) == 0) continue;
+    if (!e.records().containers_using_layer(id).empty() || e.records().find_container(id.text())) continue;
+    out.found(fmt::format("layer {} of {}", id.brief(), driver),
+              is == layer_state::state::partial ? "it was left half made" : "nothing is recorded that uses it",
+              "{}removed", [&, gone = id] { storage.remove(gone); });
+  }
+  for (const unpacked_record& u : e.records().unpacked_layers()) {
+    if (u.driver != driver) continue;
+    const auto there = held.find(u.layer);
+    if (there != held.end() && there->second == layer_state::state::frozen) continue;
+    out.found(fmt::format("layer {} of {}", u.layer.brief(), driver), "recorded as unpacked, and it is not there",
+              "the record {}removed: its image is unpacked again when it is needed",
+              [&] { e.records().remove_unpacked(u.driver, u.chain_id); });
+  }
+  for (const container_record& c : e.records().containers()) {
+    if (c.storage != driver || c.state == container_state::removing || held.contains(layer_id::from(c.id.text())))
+      continue;
+    const auto lock = hold(e, c.id);
+    if (!lock || !e.records().find_container(c.id.text())) continue;
+    if (!c.auto_remove)  // else finish() takes the layer first, and whoever was killed then is found above
+      out.for_a_person(fmt::format("container {} ({})", c.name, c.id.brief()), "its file system is gone",
+                       "save what `kit logs` has of it, then `kit rm`");
   }
 }
 
-void check_networks(engine& e, report& out) {
-  for (const network_record& n : e.records().networks()) {
+void check_network(engine& e, const network_record& n, report& out) {
+  for (const endpoint_record& p : e.records().endpoints(n.id)) {
+    const auto lock = hold(e, p.container);
+    if (!lock && ::access(e.container_dir(p.container).c_str(), F_OK) == 0) continue;
+    if (const auto r = e.records().find_container(p.container.text()); r && is_live(*r)) continue;
+    out.found(fmt::format("address {} of network {}", p.addresses.empty() ? "" : p.addresses[0], n.name),
+              "its container does not run", "{}released", [&] { e.records().release_endpoint(p.id); });
+  }
+  if (out.dry_run() || e.network(n.driver).traits().network_namespace != netns::own) return;
+  // In a transaction, against the rule, and for the moment of one look at the host's links: an endpoint that is leased
+  // meanwhile would not be among the valid ones, and lose its link.
+  e.records().transaction([&] {
     std::vector<endpoint_id> valid;
-    for (const endpoint_record& p : e.records().endpoints(n.id)) {
-      const auto r = e.records().find_container(p.container.text());
-      const bool busy = r && !try_lock_container(e, r->id);
-      if (busy || (r && (r->state == container_state::running || r->state == container_state::paused))) {
-        valid.push_back(p.id);
-        continue;
-      }
-      out.found(fmt::format("address {} of network {}", p.addresses.empty() ? "" : p.addresses[0], n.name),
-                "its container does not run", "released", [&] { e.records().release_endpoint(p.id); });
-    }
-    if (e.network(n.driver).traits().network_namespace == netns::own)
-      e.network(n.driver).collect(as_network(e, n), valid);
-  }
+    for (const endpoint_record& p : e.records().endpoints(n.id)) valid.push_back(p.id);
+    e.network(n.driver).collect(as_network(e, n), valid);
+  });
 }
 
+/// Blobs that no image names, and what a writer that was killed left beside them. The caller holds the images' lock.
 void check_blobs(engine& e, report& out) {
-  const auto lock = try_lock_images(e);
-  if (!lock) return;
   std::set<std::string> wanted;
   for (const image_record& i : e.records().images())
     if (const auto m = e.records().manifest(i.digest); m) {
@@ -168,9 +236,27 @@ void check_blobs(engine& e, report& out) {
       for (const auto& l : m->layers) wanted.insert(l.digest);
     }
   image_store store(e.images_dir());
-  for (const std::string& blob : store.blobs())
+  std::set<std::string> there;
+  for (const std::string& blob : store.blobs()) {
+    there.insert(blob);
     if (!wanted.contains(blob))
-      out.found("blob " + blob, "no image names it", "removed", [&] { store.remove_blob(blob); });
+      out.found("blob " + blob, "no image names it", "{}removed", [&] { store.remove_blob(blob); });
+  }
+  for (const std::string& blob : wanted)
+    if (!there.contains(blob))
+      out.for_a_person("blob " + blob, "an image names it, and it is not there", "load or import that image again");
+  for (const std::string& directory : {e.images_dir(), e.images_dir() + "/blobs/sha256"})
+    for (const std::string& name : names_in(directory))
+      if (name.front() == '.' && name != ".lock")
+        out.found(fmt::format("file {}/{}", directory, name), "it was left half written", "{}removed",
+                  [&] { remove_tree(fmt::format("{}/{}", directory, name)); });
+  const std::string index = e.images_dir() + "/index.json";
+  const bool had_index = ::access(index.c_str(), F_OK) == 0;
+  if (out.dry_run() || (wanted.empty() && !had_index)) return;
+  const std::string before = had_index ? read_file(index) : "";
+  write_image_index(e);
+  if (read_file(index) != before)
+    out.found("file " + index, "it did not list the images as they are", "{}written anew", [] {});
 }
 
 /// A root's own group stays for its next container; this takes it away while there is none. One that is needed is not empty.
@@ -181,12 +267,17 @@ void remove_empty_groups(engine& e) { cgroup(fmt::format("kit-{}/none", e.root_t
 std::vector<finding> reconcile(engine& e, const reconcile_options& options) {
   std::vector<finding> findings;
   report out(findings, options.dry_run);
-  for (const container_record& r : e.records().containers()) check_container(e, r, out);
-  check_strays(e, out);
-  check_cgroups(e, out);
-  check_networks(e, out);
-  check_layers(e, out);
-  check_blobs(e, out);
+  for (const container_record& r : e.records().containers())
+    out.part(fmt::format("container {} ({})", r.name, r.id.brief()), [&] { check_container(e, r.id, out); });
+  out.part("the containers' directories", [&] { check_strays(e, out); });
+  out.part("the control groups", [&] { check_cgroups(e, out); });
+  for (const network_record& n : e.records().networks())
+    out.part("network " + n.name, [&] { check_network(e, n, out); });
+  if (const auto images = try_lock_images(e)) {
+    for (const std::string& driver : names_in(e.config().root + "/storage"))
+      out.part("storage " + driver, [&] { check_layers(e, driver, out); });
+    out.part("the images", [&] { check_blobs(e, out); });
+  }
   if (!options.dry_run) {
     remove_empty_groups(e);
     e.records().checkpoint();
@@ -194,28 +285,68 @@ std::vector<finding> reconcile(engine& e, const reconcile_options& options) {
   return findings;
 }
 
+namespace {
+
+/// Bytes that go when only `kept` images and containers but `gone` are left.
+std::uint64_t bytes_freed(engine& e, const std::set<std::string>& kept, const std::vector<std::string>& gone) {
+  std::set<std::string> blobs, chains;
+  for (const std::string& digest : kept)
+    if (const auto m = e.records().manifest(digest); m) {
+      blobs.insert({m->digest, m->config_digest});
+      for (const auto& l : m->layers) {
+        blobs.insert(l.digest);
+        chains.insert(l.chain_id);
+      }
+    }
+  std::set<layer_id> layers;
+  std::uint64_t bytes = 0;
+  for (const container_record& c : e.records().containers())
+    if (std::find(gone.begin(), gone.end(), c.id.text()) == gone.end())
+      layers.insert(c.chain.begin(), c.chain.end());
+    else
+      bytes += e.storage(c.storage).usage({layer_id::from(c.id.text()), c.chain}).bytes;
+  for (const unpacked_record& u : e.records().unpacked_layers())
+    if (!chains.contains(u.chain_id) && !layers.contains(u.layer))
+      bytes += e.storage(u.driver).usage({u.layer, {}}).bytes;
+  const image_store store(e.images_dir());
+  for (const std::string& blob : store.blobs())
+    if (struct stat st{}; !blobs.contains(blob) && ::stat(store.blob_path(blob).c_str(), &st) == 0)
+      bytes += static_cast<std::uint64_t>(st.st_blocks) * 512;
+  return bytes;
+}
+
+}  // namespace
+
 pruned prune(engine& e, bool all_images, bool dry_run) {
   pruned p;
   for (const container_record& raw : e.records().containers()) {
     const container_record r = current(e, raw);
-    if (r.state != container_state::created && r.state != container_state::exited) continue;
-    p.bytes += e.storage(r.storage).usage({layer_id::from(r.id.text()), r.chain}).bytes;
-    p.containers.push_back(r.id.str());
-    if (!dry_run) remove(e, r.id, false);
+    if (r.state == container_state::created || r.state == container_state::exited) p.containers.push_back(r.id.str());
   }
+  std::vector<image_record> gone;
+  std::set<std::string> kept;
   for (const image_record& i : e.records().images()) {
-    if (!i.reference.empty() && !all_images) continue;
     const auto users = e.records().containers_using_image(i.digest);
     const bool used = std::any_of(users.begin(), users.end(), [&](const container_id& id) {
       return std::find(p.containers.begin(), p.containers.end(), id.text()) == p.containers.end();
     });
-    if (used) continue;
-    const auto m = e.records().manifest(i.digest);
-    if (m) p.bytes += m->size;
-    p.images.push_back(i.reference.empty() ? i.digest : i.reference);
-    if (!dry_run) remove_image(e, i.reference.empty() ? i.digest : i.reference, false);
+    if (used || (!i.reference.empty() && !all_images))
+      kept.insert(i.digest);
+    else
+      gone.push_back(i);
   }
-  if (!dry_run) remove_empty_groups(e);
+  p.bytes = bytes_freed(e, kept, p.containers);
+  if (!dry_run)
+    for (const std::string& id : p.containers) remove(e, container_id::from(id), false);
+  for (const image_record& i : gone) {
+    const std::string& name = i.reference.empty() ? i.digest : i.reference;
+    p.images.push_back(name);
+    if (!dry_run) remove_image(e, name, false);
+  }
+  if (!dry_run) {
+    collect_unused(e);
+    remove_empty_groups(e);
+  }
   return p;
 }
 

@@ -3,12 +3,15 @@
 
 #include <fcntl.h>
 #include <poll.h>
+#include <sys/ioctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
 #include <algorithm>
 #include <charconv>
+#include <cstdlib>
 #include <string>
+#include <thread>
 
 #include "kit/system/error.hpp"
 
@@ -62,6 +65,54 @@ bool send_signal(int pidfd, int signal) {
   if (::syscall(SYS_pidfd_send_signal, pidfd, signal, nullptr, 0) == 0) return true;
   if (errno == ESRCH) return false;
   fail_errno(errno, "send signal {}", signal);
+}
+
+namespace {
+
+/// struct pidfd_info as Linux 6.15 has it, which is newer than the headers kit is built with (uapi/linux/pidfd.h).
+struct pidfd_info {
+  std::uint64_t mask, cgroup;
+  std::uint32_t pid, tgid, ppid, ids[8];
+  std::int32_t wait_status;
+};
+static_assert(sizeof(pidfd_info) == 64);
+constexpr std::uint64_t info_of_exit = 1u << 3;
+
+int code_of(int wait_status) { return WIFEXITED(wait_status) ? WEXITSTATUS(wait_status) : 128 + WTERMSIG(wait_status); }
+
+/// Field 52 of /proc/PID/stat: the wait status of a zombie.
+std::optional<int> status_of_zombie(int pidfd) {
+  const std::string info = read_file("/proc/self/fdinfo/" + std::to_string(pidfd));
+  const auto at = info.find("\nPid:");
+  const pid_t pid = at == info.npos ? -1 : std::atoi(info.c_str() + at + 5);
+  if (pid <= 0) return std::nullopt;
+  const unique_fd file(::open(fmt::format("/proc/{}/stat", pid).c_str(), O_RDONLY | O_CLOEXEC));
+  if (!file) return std::nullopt;
+  char text[1024];
+  const ssize_t size = ::read(file.get(), text, sizeof text);
+  if (size <= 0) return std::nullopt;
+  const std::string_view stat(text, static_cast<std::size_t>(size));
+  const auto name_end = stat.rfind(')');
+  if (name_end == stat.npos || stat.substr(name_end, 3) != ") Z") return std::nullopt;
+  int status = 0;
+  const auto last = stat.rfind(' ');
+  std::from_chars(stat.data() + last + 1, stat.data() + stat.size(), status);
+  return status;
+}
+
+}  // namespace
+
+std::optional<int> exit_code_of(int pidfd) {
+  using namespace std::chrono_literals;
+  for (const auto until = std::chrono::steady_clock::now() + 100ms;;) {
+    pidfd_info info{};
+    info.mask = info_of_exit;
+    if (::ioctl(pidfd, _IOWR(0xff, 11, pidfd_info), &info) == 0 && (info.mask & info_of_exit) != 0)
+      return code_of(info.wait_status);
+    if (const auto status = status_of_zombie(pidfd)) return code_of(*status);
+    if (std::chrono::steady_clock::now() > until) return std::nullopt;
+    std::this_thread::sleep_for(1ms);
+  }
 }
 
 int reap(int pidfd) {
