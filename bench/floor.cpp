@@ -101,9 +101,9 @@ timed_start run_timed(const floor_scene& scene, const command& program, std::vec
   return {end - begin, gone - begin};
 }
 
-constexpr const char* deferred[] = {
-    "the mount namespace is taken apart after the answer, by whoever holds it last: here a process that stays a moment "
-    "(\"all gone\" is when it ended), in kit the monitor",
+const std::string deferred[] = {
+    {"the mount namespace is taken apart after the answer, by whoever holds it last: here a process that stays a "
+     "moment (\"all gone\" is when it ended), in kit the monitor"},
     "the veth pair and the network namespace are removed by the kernel's clean-up thread, some milliseconds later",
     "control groups disappear at rmdir(2), their memory a grace period later",
 };
@@ -232,7 +232,7 @@ int floor_command(const command& words) {
     for (const std::string& name : order)
       out["steps"].push_back(
           {{"side", steps[name].child ? "child" : "parent"}, {"name", name}, {"ms", steps[name].ms}});
-    for (const char* text : deferred) out["deferred"].push_back(text);
+    for (const std::string& text : deferred) out["deferred"].push_back(text);
     out["leaves_out"] = scene.leaves_out();
     fmt::print("{}\n", out.dump());
     return 0;
@@ -253,7 +253,7 @@ int floor_command(const command& words) {
   for (const std::string& name : order)
     if (steps[name].child) line(name, steps[name].ms);
   fmt::print("\nNot in the total, for the kernel does it later:\n");
-  for (const char* text : deferred) fmt::print("  - {}\n", text);
+  for (const std::string& text : deferred) fmt::print("  - {}\n", text);
   if (const std::string missing = scene.leaves_out(); !missing.empty()) fmt::print("Left out: {}\n", missing);
   return 0;
 }

@@ -218,16 +218,6 @@ unique_fd other_network() {
   return made;
 }
 
-unique_fd namespace_without(const std::string& mount_point) {
-  const unique_fd own = open_file("/proc/self/ns/mnt", O_RDONLY);
-  if (::unshare(CLONE_NEWNS) != 0 || ::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0)
-    fail_errno(errno, "make a mount namespace");
-  if (::umount2(mount_point.c_str(), MNT_DETACH) != 0) fail_errno(errno, "unmount {}", mount_point);
-  unique_fd made = open_file("/proc/self/ns/mnt", O_RDONLY);
-  if (::setns(own.get(), CLONE_NEWNS) != 0) fail_errno(errno, "go back to the own mount namespace");
-  return made;
-}
-
 bool is_root() { return ::geteuid() == 0; }
 
 std::string load_average() {

@@ -63,8 +63,6 @@ void make_rootfs(const std::string& directory);
 void leave_network();
 /// Another one, for whoever sets it: the caller stays where it was.
 unique_fd other_network();
-/// A mount namespace without `mount_point`; the caller stays where it was.
-unique_fd namespace_without(const std::string& mount_point);
 
 /// Whether this process may make containers.
 bool is_root();

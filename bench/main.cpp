@@ -3,6 +3,7 @@
 
 #include <cstdio>
 
+#include "density.hpp"
 #include "floor.hpp"
 #include "options.hpp"
 #include "report.hpp"
@@ -20,6 +21,7 @@ struct verb {
 constexpr verb verbs[] = {
     {"startup", "How long a container takes, beside every other runtime here", startup_command},
     {"floor", "What the kernel alone needs for a full start", floor_command},
+    {"density", "What a container costs while it runs, by how many run", density_command},
     {"times", "Any commands against each other, in turns", times_command},
     {"report", "The summary and the page of an earlier run", report_command},
 };

@@ -292,6 +292,12 @@ std::vector<samples> measure(const std::vector<contender>& contenders, const mea
   return all;
 }
 
+double time_one(const contender& c, unsigned serial) {
+  const runner::result r = runner(c, 1, serial)();
+  if (!r.failure.empty()) fail(errc::io, "{}: {}", c.name, r.failure);
+  return r.wall;
+}
+
 json to_json(const contender& c, const samples& s) {
   // NaN is null in JSON.
   json out{{"name", c.name},    {"what", c.what},  {"wall_ms", s.wall},

@@ -65,6 +65,9 @@ class progress {
 std::vector<samples> measure(const std::vector<contender>& contenders, const measuring& how, progress& bar,
                              const std::string& title);
 
+/// One sample of one contender, outside of any turn: its wall time. Throws io with its words if it fails.
+double time_one(const contender& c, unsigned serial);
+
 /// The samples of one contender as a report reads them.
 json to_json(const contender& c, const samples& s);
 

@@ -37,6 +37,7 @@ command operator+(command a, const command& b) {
 /// version 1 hierarchies (crun refuses that, podman with it); no mount comes out.
 unique_fd mounts_for_peers(int network) {
   const unique_fd own = open_file("/proc/self/ns/mnt", O_RDONLY), home = open_file("/proc/self/ns/net", O_RDONLY);
+  const unique_fd here = open_directory(".");  // setns(2) leads to the root directory
   if (::unshare(CLONE_NEWNS) != 0 || ::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0)
     fail_errno(errno, "make a mount namespace");
   const cgroup_layout& groups = cgroup_layout::here();
@@ -47,7 +48,7 @@ unique_fd mounts_for_peers(int network) {
     if (const int e = attach_mount(tree.get(), open_directory("/sys/fs/cgroup").get()); e != 0)
       fail_errno(-e, "mount control groups");
   unique_fd made = open_file("/proc/self/ns/mnt", O_RDONLY);
-  if (::setns(own.get(), CLONE_NEWNS) != 0 || ::setns(home.get(), CLONE_NEWNET) != 0)
+  if (::setns(own.get(), CLONE_NEWNS) != 0 || ::fchdir(here.get()) != 0 || ::setns(home.get(), CLONE_NEWNET) != 0)
     fail_errno(errno, "go back to the own namespaces");
   return made;
 }
@@ -153,6 +154,10 @@ class kit_itself : public runtime {
   [[nodiscard]] command stop(const std::string& id) const override { return {kit_, "stop", id}; }
   [[nodiscard]] command remove(const std::string& id) const override { return {kit_, "rm", "-f", id}; }
   [[nodiscard]] bool has_network() const override { return true; }
+  [[nodiscard]] command run_detached(const std::string& id, bool network, const command& program) const override {
+    return command{kit_, "run", "-d", "--name", id} + (network ? command{} : command{"--network", "none"}) +
+           command{"small"} + program;
+  }
   [[nodiscard]] std::vector<pid_t> keepers(const std::string& id) const override {
     return {parent_of(std::stoi(must_run({kit_, "inspect", "-f", "{{.State.Pid}}", id})))};
   }
@@ -352,6 +357,10 @@ class engine : public runtime {
   [[nodiscard]] command stop(const std::string& id) const override { return words_ + command{"stop", id}; }
   [[nodiscard]] command remove(const std::string& id) const override { return words_ + command{"rm", "-f", id}; }
   [[nodiscard]] bool has_network() const override { return true; }
+  [[nodiscard]] command run_detached(const std::string& id, bool network, const command& program) const override {
+    return words_ + command{"run", "-d", "--name", id} + options_ +
+           (network ? command{} : command{"--network", "none"}) + command{"small"} + program;
+  }
   [[nodiscard]] int mounts() const override { return mounts_.get(); }
   [[nodiscard]] int network() const override { return network_.get(); }
   [[nodiscard]] std::vector<pid_t> keepers(const std::string& id) const override {
@@ -535,6 +544,12 @@ found_runtimes find_runtimes(const scratch& place, const std::string& rootfs, st
   }
   candidates.push_back(std::make_unique<util_linux>(rootfs));
   candidates.push_back(std::make_unique<bubblewrap>(rootfs));
+  candidates.push_back(std::make_unique<nspawn>(place, rootfs, mounts.get()));
+  candidates.push_back(std::make_unique<lxc>(place, rootfs, mounts.get()));
+  candidates.push_back(std::make_unique<oci>("crun", place, rootfs, mounts.get()));
+  candidates.push_back(std::make_unique<oci>("runc", place, rootfs, mounts.get()));
+  candidates.push_back(std::make_unique<podman>(place, rootfs));
+  candidates.push_back(std::make_unique<docker>(place, rootfs));
   for (const std::string& name : only_these)
     if (name != "none" &&
         std::none_of(candidates.begin(), candidates.end(), [&](const auto& r) { return r->name() == name; })) {
@@ -543,12 +558,6 @@ found_runtimes find_runtimes(const scratch& place, const std::string& rootfs, st
       fail(errc::invalid, "option --only: \"{}\" is none of {}, none", name, list);
     }
   if (!is_root() && only_these.empty()) only_these = {"unshare", "bubblewrap"};
-  candidates.push_back(std::make_unique<nspawn>(place, rootfs, mounts.get()));
-  candidates.push_back(std::make_unique<lxc>(place, rootfs, mounts.get()));
-  candidates.push_back(std::make_unique<oci>("crun", place, rootfs, mounts.get()));
-  candidates.push_back(std::make_unique<oci>("runc", place, rootfs, mounts.get()));
-  candidates.push_back(std::make_unique<podman>(place, rootfs));
-  candidates.push_back(std::make_unique<docker>(place, rootfs));
   for (auto& r : candidates) {
     stop_if_interrupted();
     const bool wanted =

@@ -35,6 +35,8 @@ class runtime {
   [[nodiscard]] virtual int mounts() const { return -1; }
   [[nodiscard]] virtual int network() const { return -1; }
   [[nodiscard]] virtual std::vector<pid_t> daemons() const { return {}; }
+  /// A container that goes on when the command has answered.
+  [[nodiscard]] virtual command run_detached(const std::string&, bool, const command&) const { return {}; }
   /// Processes it keeps for the container `id`, for the memory they need; the container's own are not among them.
   [[nodiscard]] virtual std::vector<pid_t> keepers(const std::string&) const { return {}; }
   /// Where what it writes to disk is.

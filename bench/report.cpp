@@ -91,14 +91,14 @@ std::vector<std::string> header(const std::vector<row>& rows, bool several) {
   return h;
 }
 
-std::vector<std::string> cells(const row& r, unsigned at_once) {
+std::vector<std::string> cells(const row& r, unsigned at_once, bool is_first) {
   std::vector<std::string> out{r.name,
                                figure(r.wall.p50),
                                figure(r.wall.p90),
                                figure(r.wall.p99),
                                figure(r.wall.max),
                                figure(r.against.value),
-                               figure(r.against.low) + " - " + figure(r.against.high),
+                               is_first ? "" : figure(r.against.low) + " - " + figure(r.against.high),
                                figure(r.cpu),
                                figure(r.peak_mb),
                                r.has_gone ? figure(r.gone) : "-",
@@ -187,7 +187,7 @@ std::string to_markdown(const json& seen) {
     const unsigned at_once = c.value("at_once", 1U);
     const std::vector<row> rows = rows_of(c);
     std::vector<std::vector<std::string>> lines;
-    for (const row& r : rows) lines.push_back(cells(r, at_once));
+    for (const row& r : rows) lines.push_back(cells(r, at_once, lines.empty()));
     markdown_table(out, header(rows, at_once > 1), lines);
     for (const json& l : list(c, "left_out"))
       out += fmt::format("Left out: {}: {}\n\n", word(l, "name"), word(l, "reason"));
@@ -376,7 +376,7 @@ h1 { font-size: 1.9em; line-height: 1.2; margin-bottom: .3em; } h2 { font-size: 
 p, li { max-width: 46em; } .soft { color: var(--soft); } .wide { overflow-x: auto; }
 .summary { background: var(--box); border-radius: 8px; padding: .6em 1.4em; } .summary li { margin: .4em 0; }
 table { border-collapse: collapse; font-size: .82em; margin: .6em 0; font-variant-numeric: tabular-nums; }
-th, td { text-align: right; padding: .25em .7em; border-bottom: 1px solid var(--line); white-space: nowrap; }
+th, td { text-align: right; padding: .25em .55em; border-bottom: 1px solid var(--line); white-space: nowrap; }
 th { color: var(--soft); font-weight: 500; } td:first-child, th:first-child { text-align: left; font-weight: 600; }
 dl { display: grid; grid-template-columns: max-content auto; gap: .2em 1em; font-size: .9em; } dt { font-weight: 600; } dd { margin: 0; color: var(--soft); }
 details { margin: .4em 0 0; } summary { cursor: pointer; color: var(--soft); }
@@ -422,7 +422,7 @@ std::string to_html(const json& seen) {
                        escape(word(c, "explain")));
     out += strip_plot(rows);
     std::vector<std::vector<std::string>> lines;
-    for (const row& r : rows) lines.push_back(cells(r, at_once));
+    for (const row& r : rows) lines.push_back(cells(r, at_once, lines.empty()));
     html_table(out, header(rows, at_once > 1), lines);
     out += "<details><summary>What each of them does</summary><dl>\n";
     for (const row& r : rows) out += fmt::format("<dt>{}</dt><dd>{}</dd>\n", escape(r.name), escape(r.what));

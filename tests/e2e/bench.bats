@@ -109,6 +109,15 @@ normalized() {
   diff "$out.before" "$out.md"
 }
 
+@test "the density benchmark tells what each container costs, or what was reached" {
+  local out=$BATS_TEST_TMPDIR/out
+  kit bench density 3 --only none -o "$out"
+  jq -e '.curves[0].series[0] | .name == "kit" and (.points | length) == 3' "$out.json"
+  # Name, containers, and the memory of one monitor each.
+  jq -e '.tables[0].rows[0] | .[0] == "kit" and .[1] == 3 and .[5] == 1 and .[6] > 10 and .[6] < 2000' "$out.json"
+  grep -q '<polyline' "$out.html"
+}
+
 @test "an interrupted benchmark leaves nothing behind" {
   traces() { find /dev/shm "$TMPDIR" /sys/fs/cgroup -maxdepth 2 -name 'kit-bench*' 2>/dev/null | sort; }
   export TMPDIR=$BATS_TEST_TMPDIR/tmp
