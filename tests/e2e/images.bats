@@ -282,6 +282,20 @@ SCRIPT
   kit rmi made:1
 }
 
+@test "an image's device nodes open nothing" {
+  local tree=$BATS_TEST_TMPDIR/tree
+  mkdir "$tree"
+  busybox_rootfs | tar -C "$tree" -x
+  mknod "$tree/disk" b 7 0
+  mknod "$tree/memory" c 1 1
+  mknod "$tree/zero" c 1 5
+  tar -C "$tree" -c . | kit import - nodes
+  run kit run --rm --network none nodes sh -c 'for n in /disk /memory; do head -c 1 $n; done; head -c 1 /zero | wc -c'
+  [[ $output == *"/disk: Operation not permitted"* && $output == *"/memory: Operation not permitted"* ]]
+  [[ $output == *1* ]]
+  kit rmi nodes
+}
+
 @test "removing an image frees exactly what nothing else uses" {
   local base layers
   layers() { find "$KIT_ROOT/storage/overlayfs/layers" -mindepth 1 -maxdepth 1 | wc -l; }

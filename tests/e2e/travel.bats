@@ -149,6 +149,7 @@ top_layer_names() {
   rm -rf "$bundle"
   umoci unpack --image "$layout:base" "$bundle"
   chroot "$bundle/rootfs" /bin/sh -ec "$changes"
+  setfattr -x trusted.kit "$bundle/rootfs/set"
   umoci repack --image "$layout:top" "$bundle"
 
   run kit load -i "$layout"
@@ -295,6 +296,7 @@ top_layer_names() {
   # Docker saves no layer with a sparse file, and of extended attributes it keeps capabilities only.
   rm "$tree/sparse"
   setfattr -x user.kit "$tree/file"
+  setfattr -x trusted.kit "$tree/set"
   tar -C "$tree" --xattrs --xattrs-include='*' --format=pax -c . | kit import - common:1
   kit save common:1 | docker load
   kit run --network none --name changer common:1 sh -ec "$changes"

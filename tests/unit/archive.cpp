@@ -531,6 +531,55 @@ TEST_CASE("changes make a layer that turns the old tree into the new one") {
   CHECK(differences(after.root, before.root).empty());
 }
 
+TEST_CASE("a directory of a lower layer keeps no attribute that its entry does not have") {
+  place before, after;
+  make_directories(before.root + "/dir");
+  REQUIRE(::lsetxattr((before.root + "/dir").c_str(), "trusted.old", "1", 1, 0) == 0);
+  REQUIRE(::lsetxattr(before.root.c_str(), "trusted.old", "1", 1, 0) == 0);
+  make_directories(after.root + "/dir");
+  REQUIRE(::lsetxattr((after.root + "/dir").c_str(), "trusted.new", "1", 1, 0) == 0);
+  scratch s;
+  {
+    const unique_fd out = open_file(s / "tar", O_WRONLY | O_CREAT, 0600);
+    pack_changes(after.open().get(), {{change::kind::modified, "dir"}, {change::kind::modified, ""}}, out.get());
+  }
+  before.unpack(read_file(s / "tar"));
+  CHECK(differences(after.root, before.root).empty());
+}
+
+TEST_CASE("a directory's default ACL is not inherited by what is unpacked into it") {
+  // Version 2: user::rwx user:7:rwx group::r-x mask::rwx other::---
+  const auto acl = [] {
+    std::string bytes("\2\0\0\0", 4);
+    const auto add = [&](int tag, int permissions, int id) {
+      for (const int part : {tag, permissions}) bytes += {static_cast<char>(part), '\0'};
+      for (int byte = 0; byte < 4; ++byte) bytes += static_cast<char>(id >> (8 * byte));
+    };
+    add(1, 7, -1), add(2, 7, 7), add(4, 5, -1), add(16, 7, -1), add(32, 0, -1);
+    return bytes;
+  }();
+  place p, q;
+  make_directories(p.root + "/dir");
+  const int set = ::lsetxattr((p.root + "/dir").c_str(), "system.posix_acl_default", acl.data(), acl.size(), 0);
+  if (set != 0 && errno == EOPNOTSUPP) return;  // this file system keeps no ACLs
+  REQUIRE(set == 0);
+  for (const char* name : {"/dir/file", "/dir/sub"}) {
+    const std::string path = p.root + name;
+    if (path.ends_with("file"))
+      replace_file(path, "x");
+    else
+      make_directories(path);
+    ::lremovexattr(path.c_str(), "system.posix_acl_access");
+    ::lremovexattr(path.c_str(), "system.posix_acl_default");
+  }
+  REQUIRE(::mkfifo((p.root + "/dir/fifo").c_str(), 0600) == 0);
+  ::lremovexattr((p.root + "/dir/fifo").c_str(), "system.posix_acl_access");
+  scratch s;
+  pack_to(p.root, s / "tar");
+  q.unpack(read_file(s / "tar"));
+  CHECK(differences(p.root, q.root).empty());
+}
+
 TEST_CASE("no changes make an archive without entries") {
   place p;
   furnish(p.root);

@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cstring>
 #include <memory>
 #include <unordered_set>
 #include <vector>
@@ -291,6 +292,8 @@ class target_tree {
 
   /// Owner before mode and attributes: chown(2) clears set-user-id bits and file capabilities.
   void set_metadata(int fd, archive_entry* e) {
+    clear_attributes([fd](char* names, std::size_t size) { return ::flistxattr(fd, names, size); },
+                     [fd](const char* name) { return ::fremovexattr(fd, name); });
     if (::fchown(fd, owner(e), group(e)) != 0) fail_errno(errno, "set the owner");
     if (::fchmod(fd, ::archive_entry_perm(e)) != 0) fail_errno(errno, "set the mode");
     set_attributes(e, [fd](const char* name, const void* value, std::size_t size) {
@@ -309,11 +312,32 @@ class target_tree {
     if (::archive_entry_filetype(e) != AE_IFLNK && ::fchmodat(parent, last.c_str(), ::archive_entry_perm(e), 0) != 0)
       fail_errno(errno, "set the mode of {}", last);
     const std::string path = fmt::format("/proc/self/fd/{}/{}", parent, last);
+    clear_attributes([&path](char* names, std::size_t size) { return ::llistxattr(path.c_str(), names, size); },
+                     [&path](const char* name) { return ::lremovexattr(path.c_str(), name); });
     set_attributes(e, [&path](const char* name, const void* value, std::size_t size) {
       return ::lsetxattr(path.c_str(), name, value, size, 0);
     });
     if (::utimensat(parent, last.c_str(), timestamps(e).times.data(), AT_SYMLINK_NOFOLLOW) != 0)
       fail_errno(errno, "set the times of {}", last);
+  }
+
+  /// Overlayfs's notes to itself: content to nobody, commands to the next mount.
+  static bool is_overlay_note(std::string_view name) {
+    return starts_with(name, "trusted.overlay.") || starts_with(name, "user.overlay.");
+  }
+
+  /// An entry says all there is: a directory keeps nothing of its lower layer's attributes, and nothing keeps what it
+  /// inherited from the default ACL of its directory. What security modules set is theirs.
+  template <class List, class Remove>
+  static void clear_attributes(List list, Remove remove) {
+    ssize_t size = list(nullptr, 0);
+    if (size <= 0) return;
+    std::string names(static_cast<std::size_t>(size), '\0');
+    size = list(names.data(), names.size());
+    if (size < 0) fail_errno(errno, "list extended attributes");
+    for (const char *name = names.data(), *end = name + size; name < end; name += std::strlen(name) + 1)
+      if (!starts_with(name, "security.") && !is_overlay_note(name) && remove(name) != 0 && errno != ENODATA)
+        fail_errno(errno, "remove extended attribute {}", name);
   }
 
   template <class Set>
@@ -323,8 +347,7 @@ class target_tree {
     const void* value = nullptr;
     std::size_t size = 0;
     while (::archive_entry_xattr_next(e, &name, &value, &size) == ARCHIVE_OK) {
-      // Overlayfs's notes to itself: content to nobody, commands to the next mount.
-      if (starts_with(name, "trusted.overlay.") || starts_with(name, "user.overlay.")) continue;
+      if (is_overlay_note(name)) continue;
       if (set(name, value, size) == 0) continue;
       if (errno != EOPNOTSUPP) fail_errno(errno, "set extended attribute {}", name);
       this_call().log(log_level::warning, fmt::format("the file system does not keep extended attribute {}", name));
