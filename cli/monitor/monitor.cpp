@@ -109,7 +109,8 @@ queue to_program;
 int streams[2] = {output, errors};
 int log_file = -1, clients_in = listener, to_stdin = input;
 bool keeps_log = true;
-size_t log_lost = 0;  // bytes the log could not take
+size_t log_lost = 0;  // bytes the log could not take,
+size_t log_gap = 0;   // and of them those it does not tell of yet
 
 int program_input() { return terminal ? output : to_stdin; }
 
@@ -203,10 +204,39 @@ char* put_entry(char* to, const unsigned char* bytes, size_t count, bool is_stde
                       utc.tm_min, utc.tm_sec, now.tv_nsec);
 }
 
+/// Appends what the disk takes, in whole lines: half a line would spoil the next one. Answers how much that was.
+size_t append_lines(const char* lines, size_t size) {
+  if (size == 0) return 0;
+  const off_t end = lseek(log_file, 0, SEEK_END);
+  const ssize_t written = write(log_file, lines, size);
+  size_t whole = written > 0 ? static_cast<size_t>(written) : 0;
+  if (whole == size) return size;
+  while (whole > 0 && lines[whole - 1] != '\n') --whole;
+  if (end >= 0) (void)!ftruncate(log_file, end + static_cast<off_t>(whole));
+  return whole;
+}
+
+/// Where bytes were lost the log says so, once it can.
+bool write_gap() {
+  char text[128], entry[512];
+  const int n = snprintf(text, sizeof text, "kit: %zu bytes of the log are missing here: its disk was full\n", log_gap);
+  const char* end = put_entry(entry, reinterpret_cast<const unsigned char*>(text), static_cast<size_t>(n), true);
+  if (append_lines(entry, static_cast<size_t>(end - entry)) == 0) return false;
+  log_gap = 0;
+  return true;
+}
+
 void write_entries(const char* entries, size_t size) {
   if (log_file < 0)  // made by the first byte: most short programs have none
     log_file = openat(log, "log.json", O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW | O_CLOEXEC, 0640);
-  if (size > 0 && write(log_file, entries, size) != static_cast<ssize_t>(size)) log_lost += size;
+  if (log_gap > 0 && !write_gap()) {
+    log_gap += size;
+    log_lost += size;
+    return;
+  }
+  const size_t left = size - append_lines(entries, size);
+  log_gap += left;
+  log_lost += left;
 }
 
 /// Writes the chunk as entries, one a line. A last line without a newline is an entry of its own, and so is
@@ -461,6 +491,7 @@ int main(int argc, char** argv) {
 
   const bool by_signal = init.si_code != CLD_EXITED;
   const int code = by_signal ? 128 + init.si_status : init.si_status;
+  if (log_gap > 0) write_entries(nullptr, 0);
   write_exit(code, by_signal ? init.si_status : 0);
   waitid(static_cast<idtype_t>(P_PIDFD), waiter, &init, WEXITED);
 

@@ -144,6 +144,9 @@ class records {
   /// Runs `work` in one BEGIN IMMEDIATE transaction: all of it happens, or, if it throws, none.
   /// The functions below may be called inside (they join, each still all or nothing) or alone.
   void transaction(function_ref<void()> work);
+  /// The same for what lets something go, which must work on a full disk, too: it may use the space that is kept for
+  /// it, in a file beside the database. `work` is then called twice. checkpoint() puts the space aside again.
+  void releasing(function_ref<void()> work);
   /// From now on commits are synced to disk before they return (synchronous=FULL), or no longer are. Not within a
   /// transaction.
   void durable(bool on);

@@ -85,7 +85,7 @@ void engine::claim() {
   kit::records& records = *impl_->records;
   const place here = place::here(impl_->config);
   if (records.setting(key) == here.text()) return;
-  records.transaction([&] {
+  records.releasing([&] {
     const place owner = place::from(records.setting(key).value_or(""));
     for (const container_record& c : records.containers()) {
       if ((c.state != container_state::running && c.state != container_state::paused) || c.init.boot_id != here.boot ||

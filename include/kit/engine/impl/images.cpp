@@ -119,16 +119,19 @@ std::vector<option> remove_image(engine& e, std::string_view text, bool force) {
     fail(errc::conflict, "cannot remove image {}: container {} uses it; remove that first", text,
          users.front().brief());
 
-  for (const std::string& name : names)
-    if (!by_name || name == key) {
-      in_step("untag_image", [&] { records.untag(name); });
-      done.push_back({"Untagged", name});
-    }
-  if (!last || !users.empty()) return done;
-  in_step("remove_manifest", [&] { records.remove_manifest(digest); });
-  done.push_back({"Deleted", digest});
-  add_event(e, "delete", digest);
-  collect_unused(e);
+  const bool gone = last && users.empty();
+  if (by_name) names = {key};
+  for (const std::string& name : names) done.push_back({"Untagged", name});
+  if (gone) done.push_back({"Deleted", digest});
+  in_step("record_image_removal", [&] {
+    records.releasing([&] {
+      for (const std::string& name : names) records.untag(name);
+      if (!gone) return;
+      records.remove_manifest(digest);
+      add_event(e, "delete", digest);
+    });
+  });
+  if (gone) collect_unused(e);
   return done;
 }
 
@@ -146,7 +149,7 @@ void collect_layers(engine& e) {
   for (const unpacked_record& u : records.unpacked_layers()) {
     if (wanted.contains(u.chain_id) || in_use.contains(u.layer)) continue;
     // The row first: a layer without one is found by reconcile, a row without its layer would break a start.
-    in_step("remove_unpacked", [&] { records.remove_unpacked(u.driver, u.chain_id); });
+    in_step("remove_unpacked", [&] { records.releasing([&] { records.remove_unpacked(u.driver, u.chain_id); }); });
     in_step("remove_layer", [&] { e.storage(u.driver).remove(u.layer); });
   }
 }

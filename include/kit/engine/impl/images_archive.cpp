@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The part of images.hpp that handles archives: linked into kit-image, never into kit.
 #include <fcntl.h>
+#include <signal.h>
 #include <sys/stat.h>
 #include <sys/utsname.h>
 #include <unistd.h>
@@ -111,6 +112,11 @@ std::pair<descriptor, packed> pack_to_blob(image_store& store, Pack pack) {
   packed result;
   std::exception_ptr failure;
   std::thread packer([&, to = write_end.get()] {
+    // A write that nobody reads any more is to fail, not to end the process.
+    sigset_t broken_pipe;
+    ::sigemptyset(&broken_pipe);
+    ::sigaddset(&broken_pipe, SIGPIPE);
+    ::pthread_sigmask(SIG_BLOCK, &broken_pipe, nullptr);
     try {
       result = pack(to);
     } catch (...) {

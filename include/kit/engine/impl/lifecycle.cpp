@@ -68,6 +68,7 @@ image_user user_of(engine& e, const container_record& r, const container_spec& s
 struct exit_report {
   int code = -1;
   std::int64_t finished_ns = 0;
+  std::uint64_t log_bytes_lost = 0;
 };
 std::optional<exit_report> read_exit(const std::string& directory) {
   const std::string path = directory + "/exit.json";
@@ -75,7 +76,8 @@ std::optional<exit_report> read_exit(const std::string& directory) {
   if (!fd) return std::nullopt;
   const auto j = nlohmann::json::parse(read_all(fd.get(), path), nullptr, false);
   if (!j.is_object()) return std::nullopt;
-  return exit_report{j.value("exit_code", -1), j.value("finished_ns", std::int64_t{0})};
+  return exit_report{j.value("exit_code", -1), j.value("finished_ns", std::int64_t{0}),
+                     j.value("log_bytes_lost", std::uint64_t{0})};
 }
 
 /// Waits until the monitor wrote exit.json, as long as there is a monitor to write it.
@@ -184,7 +186,7 @@ void end_run(engine& e, const container_record& r, function_ref<void()> record) 
             [&] { network.detach(as_network(e, n), as_endpoint(e, p, -1), attachment_from_json(p.attachment)); });
   }
   in_step("record_end", [&] {
-    records.transaction([&] {
+    records.releasing([&] {
       for (const endpoint_record& p : endpoints) records.release_endpoint(p.id);
       record();
     });
@@ -265,10 +267,9 @@ session start(engine& e, const container_id& id, const start_options& options) {
   const network_record n = find_network(e, spec.network);
   const network_traits traits = e.network(n.driver).traits();
   std::optional<endpoint_record> endpoint;
-  if (traits.network_namespace == netns::own)
-    endpoint = in_step("lease_endpoint", [&] { return e.records().lease_endpoint(n, id, "eth0"); });
-
   try {
+    if (traits.network_namespace == netns::own)
+      endpoint = in_step("lease_endpoint", [&] { return e.records().lease_endpoint(n, id, "eth0"); });
     bundle_plan bundle{e.bundle_dir(id),
                        id.str(),
                        e.owner(id.text()),
@@ -342,7 +343,10 @@ container_record finish(engine& e, const container_id& id, int init) {
   ended.init = {};
   ended.exit_code = report ? report->code : -1;
   ended.finished_ns = report ? report->finished_ns : now_ns();
-  ended.error = report ? "" : "the exit code is unknown: the monitor was gone before the container ended";
+  ended.error = !report ? "the exit code is unknown: the monitor was gone before the container ended"
+                : report->log_bytes_lost > 0
+                    ? fmt::format("{} bytes of the log were lost: its disk was full", report->log_bytes_lost)
+                    : "";
   if (r.auto_remove) {
     ended.state = container_state::removing;
     any_storage& storage = e.storage(r.storage);
@@ -457,7 +461,7 @@ void remove(engine& e, const container_id& id, bool force) {
     return;
   if (is_live(r)) fail(errc::conflict, "cannot remove container {}: it was started again meanwhile", r.name);
   r.state = container_state::removing;
-  in_step("record_removal", [&] { e.records().update(r); });
+  in_step("record_removal", [&] { e.records().releasing([&] { e.records().update(r); }); });
   any_storage& storage = e.storage(r.storage);
   in_step("remove_layer", [&] { retry_busy([&] { storage.remove(layer_id::from(id.text())); }); });
   end_run(e, r, [&] {

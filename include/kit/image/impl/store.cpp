@@ -67,8 +67,12 @@ void image_store::write_index(const std::vector<std::pair<descriptor, std::strin
   const std::string text = to_json(index);
   make_directories(directory_ + "/blobs/sha256");
   const auto lock = file_lock::wait(directory_ + "/.lock");
-  replace_file(directory_ + "/oci-layout", R"({"imageLayoutVersion":"1.0.0"})");
-  replace_file(directory_ + "/index.json", text, 0644, true);
+  // On a full disk, what need not be written must not fail.
+  const auto keep = [](const std::string& path, std::string_view wanted, bool sync) {
+    if (::access(path.c_str(), F_OK) != 0 || read_file(path) != wanted) replace_file(path, wanted, 0644, sync);
+  };
+  keep(directory_ + "/oci-layout", R"({"imageLayoutVersion":"1.0.0"})", false);
+  keep(directory_ + "/index.json", text, true);
 }
 
 }  // namespace kit

@@ -78,6 +78,10 @@ void database::wait_for_locks() noexcept { sqlite3_busy_handler(handle_, wait_fo
 
 void database::fail(int code, std::string_view what) const {
   const int e = handle_ != nullptr ? sqlite3_system_errno(handle_) : 0;
+  if (code == SQLITE_FULL)
+    throw error(errc::no_space, fmt::format("write records {}: no space left on the disk; kit rm, rmi and system prune "
+                                            "free some, even now",
+                                            path_));
   const char* why = handle_ != nullptr ? sqlite3_errmsg(handle_) : sqlite3_errstr(code);
   throw error(kind_of(code, e), fmt::format("{} records {}: {}", what, path_, why), e);
 }

@@ -35,6 +35,7 @@ class database {
   std::string value(const char* sql);
   /// As records::transaction.
   void transaction(function_ref<void()> work);
+  [[nodiscard]] bool in_transaction() const noexcept { return depth_ > 0; }
   /// Rows changed by the last statement.
   [[nodiscard]] int changes() const noexcept { return sqlite3_changes(handle_); }
   /// Throws what `code`, just answered by SQLite, means.

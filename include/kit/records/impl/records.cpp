@@ -164,6 +164,23 @@ records& records::operator=(records&&) noexcept = default;
 
 void records::transaction(function_ref<void()> work) { impl_->db.transaction(work); }
 
+void records::releasing(function_ref<void()> work) {
+  try {
+    return transaction(work);
+  } catch (const error& e) {
+    if (e.code() != errc::no_space || impl_->db.in_transaction()) throw;
+  }
+  const auto empty_the_log = [&] {
+    try {
+      checkpoint();
+    } catch (const error&) {  // then the ballast is away until the next one
+    }
+  };
+  if (!detail::drop_ballast(impl_->db)) empty_the_log();
+  transaction(work);
+  empty_the_log();
+}
+
 void records::durable(bool on) { impl_->db.run(on ? "PRAGMA synchronous=FULL" : "PRAGMA synchronous=NORMAL"); }
 
 std::uint64_t records::log_size() const {
@@ -173,7 +190,6 @@ std::uint64_t records::log_size() const {
 }
 
 void records::checkpoint() {
-  query(impl_->db, "DELETE FROM events WHERE number <= (SELECT max(number) FROM events) - 10000").run();
   sqlite3* handle = impl_->db.handle();
   // Copying waits for nobody. Only an emptied log starts over, though: the first to open reads all of it, also what was
   // copied. Emptying takes the writer's lock, for a moment as nothing is left to copy, and gives way to readers.
@@ -184,6 +200,9 @@ void records::checkpoint() {
     impl_->db.wait_for_locks();
   }
   if (code != SQLITE_OK && (code & 0xff) != SQLITE_BUSY) impl_->db.fail(code, "checkpoint");
+  detail::keep_ballast(impl_->db);
+  // Last: on a full disk it may fail, and the next log is as good a place for it.
+  query(impl_->db, "DELETE FROM events WHERE number <= (SELECT max(number) FROM events) - 10000").run();
 }
 
 // ---- containers --------------------------------------------------------------------------------

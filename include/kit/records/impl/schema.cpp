@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "schema.hpp"
 
+#include <fcntl.h>
 #include <linux/magic.h>
+#include <sys/stat.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 
@@ -170,6 +172,27 @@ void require_shared_memory(const std::string& directory) {
            directory, f.name);
 }
 
+namespace {
+unique_fd open_ballast(const database& db) {
+  return unique_fd(::open((db.path() + ".ballast").c_str(), O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
+}
+bool holds_space(const unique_fd& file) {
+  struct stat st {};
+  return file && ::fstat(file.get(), &st) == 0 && st.st_blocks > 0;
+}
+}  // namespace
+
+void keep_ballast(const database& db) {
+  constexpr off_t size = 256 * 1024;  // the log of some three removals
+  const unique_fd file = open_ballast(db);
+  if (file && !holds_space(file)) (void)::posix_fallocate(file.get(), 0, size);
+}
+
+bool drop_ballast(const database& db) {
+  const unique_fd file = open_ballast(db);
+  return holds_space(file) && ::ftruncate(file.get(), 0) == 0;
+}
+
 std::span<const char* const> schema_steps() noexcept { return steps_to_now; }
 
 void bring_up_to_date(database& db, std::span<const char* const> steps) {
@@ -190,6 +213,7 @@ void bring_up_to_date(database& db, std::span<const char* const> steps) {
     db.run(fmt::format("PRAGMA user_version={}", known).c_str());
   });
   db.run("PRAGMA synchronous=NORMAL");
+  keep_ballast(db);
 }
 
 }  // namespace kit::detail
