@@ -74,12 +74,16 @@ void read_plan(const char* number) {
   need(syscall(SYS_close_range, 3U, ~0U, CLOSE_RANGE_CLOEXEC) == 0, launch_step::read_plan);
 }
 
+// Signals by the kernel's own calls: a C library keeps some of the real-time ones to itself.
+constexpr int most_signals = 64;
+constexpr uint64_t no_signal = 0, all_signals = ~no_signal;
+
+void block(uint64_t signals) { syscall(SYS_rt_sigprocmask, SIG_SETMASK, &signals, nullptr, sizeof signals); }
+
 /// What the caller ignores (SIGPIPE, or SIGHUP by nohup), a new program must not.
 void reset_signals() {
-  struct sigaction standard = {};
-  standard.sa_handler = SIG_DFL;
-  for (int n = 1; n <= SIGRTMAX; ++n)
-    if (n != SIGKILL && n != SIGSTOP) sigaction(n, &standard, nullptr);
+  static const unsigned long standard[4] = {};  // struct kernel_sigaction: SIG_DFL, no flags
+  for (int n = 1; n <= most_signals; ++n) syscall(SYS_rt_sigaction, n, standard, nullptr, sizeof all_signals);
 }
 
 /// An empty one of its own: no key of the host's session is in reach.
@@ -239,20 +243,16 @@ void take_identity(bool must_enter_directory) {
 }
 
 [[noreturn]] void execute(const char* program, char** args, char** env) {
-  sigset_t none;
-  sigemptyset(&none);
-  sigprocmask(SIG_SETMASK, &none, nullptr);
+  block(no_signal);
   execve(program, args, env);
   die(launch_step::execute_program, errno, 0, program);
 }
 
 /// Process 1 beside the program: signals go on to it, orphans are reaped, its end is this one's.
 [[noreturn]] void stand_by(pid_t program) {
-  sigset_t all;
-  sigfillset(&all);
   for (;;) {
-    siginfo_t info;
-    const int signal = sigwaitinfo(&all, &info);
+    const auto signal =
+        static_cast<int>(syscall(SYS_rt_sigtimedwait, &all_signals, nullptr, nullptr, sizeof all_signals));
     if (signal > 0 && signal != SIGCHLD && signal != SIGTTIN && signal != SIGTTOU) kill(program, signal);
     if (signal != SIGCHLD) continue;
     int status = 0;
@@ -262,9 +262,7 @@ void take_identity(bool must_enter_directory) {
 }
 
 [[noreturn]] void execute_beside(const char* program, char** args, char** env) {
-  sigset_t all;
-  sigfillset(&all);
-  sigprocmask(SIG_SETMASK, &all, nullptr);
+  block(all_signals);
   if (getpid() != 1) prctl(PR_SET_CHILD_SUBREAPER, 1);
   const pid_t pid = fork();
   need(pid >= 0, launch_step::start_program);

@@ -230,6 +230,7 @@ void signals_are_as_by_default(isolation_fixture& f) {
   ::sigprocmask(SIG_BLOCK, &blocked, &before);
   const auto hup = ::signal(SIGHUP, SIG_IGN);
   const auto pipe = ::signal(SIGPIPE, SIG_IGN);
+  const auto first_realtime = ::signal(SIGRTMIN, SIG_IGN);
   std::string status, problem;
   try {
     specimen x(f);
@@ -237,6 +238,7 @@ void signals_are_as_by_default(isolation_fixture& f) {
   } catch (const std::exception& e) {
     problem = e.what();
   }
+  ::signal(SIGRTMIN, first_realtime);
   ::signal(SIGPIPE, pipe);
   ::signal(SIGHUP, hup);
   ::sigprocmask(SIG_SETMASK, &before, nullptr);
