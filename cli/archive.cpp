@@ -189,7 +189,7 @@ int image_save(invocation& call) {
   archive_target to(call.command(), output);
   interruptible scope("Saving");
   save_images(call.engine(), words, format == "oci" ? exchange_format::oci : exchange_format::docker, to.get());
-  to.finish();
+  KIT_STEP(to.finish());
   return 0;
 }
 
@@ -204,7 +204,7 @@ int container_export(invocation& call) {
   archive_target to(call.command(), output);
   interruptible scope;
   export_container(call.engine(), call.engine().records().container(words[0]).id, to.get());
-  to.finish();
+  KIT_STEP(to.finish());
   return 0;
 }
 

@@ -21,4 +21,26 @@ unpacked_elsewhere() { kit import "$BATS_FILE_TMPDIR/rootfs.tar" made >/dev/null
 @test "commit of a running container" { cut_short commit-r 4 running_and_changed kit commit victim made; }
 @test "unpack" { cut_short unpack 4 unpacked_elsewhere kit create --storage vfs --name victim made; }
 @test "rmi" { cut_short rmi 3 unpacked_elsewhere kit rmi made; }
+@test "load" {
+  changed
+  kit commit victim made >/dev/null
+  kit save -o "$BATS_FILE_TMPDIR/made.tar" made
+  kit rm victim >/dev/null
+  kit rmi made >/dev/null
+  cut_short load 4 nothing kit load -q -i "$BATS_FILE_TMPDIR/made.tar"
+}
+@test "save over an older archive: that, or the new one" {
+  local directory=$BATS_TEST_TMPDIR/saved
+  whole() { [[ $(cat "$1") == old ]] || tar -t -f "$1" >/dev/null; }
+  prepare() {
+    unpacked_elsewhere
+    [[ -d $directory ]] || mkdir "$directory"
+    [[ ! -e $directory/file ]] || whole "$directory/file" || touch "$BATS_TEST_TMPDIR/half"
+    echo old >"$directory/file"
+  }
+  cut_short save 1 prepare kit save -o "$directory/file" made
+  whole "$directory/file"
+  [ ! -e "$BATS_TEST_TMPDIR/half" ]
+  [ "$(ls -A "$directory")" = file ]
+}
 @test "import" { cut_short import 4 nothing kit import "$BATS_FILE_TMPDIR/rootfs.tar" made; }

@@ -32,6 +32,10 @@ std::vector<layer_id> ensure_unpacked(engine&, const image&, const std::string& 
 /// Removes a name; the last name takes the image, its unpacked layers and blobs that nobody else uses. Throws
 /// conflict if a container uses the last name and `force` is not given (untags then). Answers what was "Untagged"/"Deleted".
 std::vector<option> remove_image(engine&, std::string_view reference_or_digest, bool force);
+/// Unpacked layers that no image and no container stands on.
+std::vector<unpacked_record> unneeded_layers(engine&);
+/// Removes one of them.
+void remove_unneeded(engine&, const unpacked_record&);
 /// Removes unpacked layers and blobs that nothing recorded needs, and answers the bytes of the blobs. Does nothing while an
 /// import, an unpacking or a commit is going on: what they make is not recorded yet.
 std::uint64_t collect_unused(engine&);

@@ -23,7 +23,7 @@ class nameless_file {
   void replace(const std::string& path);
 
  private:
-  void link(const std::string& path) const;
+  [[nodiscard]] bool link(const std::string& path) const;  ///< whether the name was free
   void sync(const std::string& path) const;
   [[nodiscard]] std::string hidden_name() const;
 

@@ -135,10 +135,7 @@ std::vector<option> remove_image(engine& e, std::string_view text, bool force) {
   return done;
 }
 
-namespace {
-
-/// Removes unpacked layers that no image and no container stands on.
-void collect_layers(engine& e) {
+std::vector<unpacked_record> unneeded_layers(engine& e) {
   records& records = e.records();
   std::set<std::string> wanted;
   for (const image_record& i : records.images())
@@ -146,13 +143,19 @@ void collect_layers(engine& e) {
       for (const auto& l : m->layers) wanted.insert(l.chain_id);
   std::set<layer_id> in_use;
   for (const container_record& c : records.containers()) in_use.insert(c.chain.begin(), c.chain.end());
-  for (const unpacked_record& u : records.unpacked_layers()) {
-    if (wanted.contains(u.chain_id) || in_use.contains(u.layer)) continue;
-    // The row first: a layer without one is found by reconcile, a row without its layer would break a start.
-    in_step("remove_unpacked", [&] { records.releasing([&] { records.remove_unpacked(u.driver, u.chain_id); }); });
-    in_step("remove_layer", [&] { e.storage(u.driver).remove(u.layer); });
-  }
+  std::vector<unpacked_record> unneeded = records.unpacked_layers();
+  std::erase_if(unneeded,
+                [&](const unpacked_record& u) { return wanted.contains(u.chain_id) || in_use.contains(u.layer); });
+  return unneeded;
 }
+
+void remove_unneeded(engine& e, const unpacked_record& u) {
+  // The row first: a layer without one is found by reconcile, a row without its layer would break a start.
+  in_step("remove_unpacked", [&] { e.records().remove_unpacked(u.driver, u.chain_id); });
+  in_step("remove_layer", [&] { e.storage(u.driver).remove(u.layer); });
+}
+
+namespace {
 
 /// Removes blobs that no manifest names; answers the bytes freed.
 std::uint64_t collect_blobs(engine& e) {
@@ -179,7 +182,7 @@ std::uint64_t collect_blobs(engine& e) {
 std::uint64_t collect_unused(engine& e) {
   const auto alone = try_lock_images(e);
   if (!alone) return 0;
-  collect_layers(e);
+  for (const unpacked_record& u : unneeded_layers(e)) remove_unneeded(e, u);
   const std::uint64_t freed = collect_blobs(e);
   KIT_STEP(write_image_index(e));
   return freed;

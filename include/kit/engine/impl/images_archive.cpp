@@ -456,14 +456,14 @@ void save_images(engine& e, const std::vector<std::string>& references, exchange
     const bool by_name = !text.starts_with("sha256:") && !found.manifest.digest.substr(7).starts_with(text);
     add(found, by_name ? found.record.reference : "");
   }
-  write_images(store, images, format, to);
+  KIT_STEP(write_images(store, images, format, to));
 }
 
 void export_container(engine& e, const container_id& id, int to) {
   const container_record r = current(e, e.records().container(id.text()));
   if (r.state == container_state::removing) fail(errc::conflict, "export {}: it is being removed", r.name);
   const unique_fd root = open_layer(e.storage(r.storage), layer{layer_id::from(id.text()), r.chain}, access::live);
-  pack_archive(root.get(), to);
+  KIT_STEP(pack_archive(root.get(), to));
 }
 
 std::string commit(engine& e, const container_id& id, const commit_options& options) {

@@ -176,6 +176,10 @@ std::set<layer_id> layers_needed(engine& e) {
 /// lock: nobody unpacks.
 void check_layers(engine& e, const std::string& driver, report& out) {
   any_storage& storage = e.storage(driver);
+  for (const unpacked_record& u : unneeded_layers(e))
+    if (u.driver == driver)
+      out.found(fmt::format("layer {} of {}", u.layer.brief(), driver), "no image and no container stands on it",
+                "{}removed", [&] { remove_unneeded(e, u); });
   std::map<layer_id, layer_state::state> held;
   storage.layers([&](const layer_state& l) { held.emplace(l.id, l.is); });
   const std::set<layer_id> needed = layers_needed(e);

@@ -19,7 +19,7 @@ descriptor image_store::put_blob(std::string_view bytes, std::string_view media_
   make_directories(directory);
   nameless_file file(directory);
   write_all(file.get(), bytes, d.digest);
-  file.publish(blob_path(d.digest));
+  in_step("publish_blob", [&] { file.publish(blob_path(d.digest)); });
   return d;
 }
 
@@ -58,7 +58,7 @@ descriptor image_store::put_blob(function_ref<std::string_view()> next, std::str
   d.digest = digest.finish();
   if (!expected.empty() && expected != d.digest)
     fail(errc::conflict, "store blob {}: its bytes have the digest {}: fetch it again", expected, d.digest);
-  file.publish(blob_path(d.digest));
+  in_step("publish_blob", [&] { file.publish(blob_path(d.digest)); });
   return d;
 }
 

@@ -25,27 +25,30 @@ nameless_file::~nameless_file() {
 
 void nameless_file::publish(const std::string& path) {
   if (::fsync(fd_.get()) != 0) fail_errno(errno, "fsync {}", path);
-  link(path);
+  (void)link(path);
   sync(path);
 }
 
 void nameless_file::replace(const std::string& path) {
   if (::fsync(fd_.get()) != 0) fail_errno(errno, "fsync {}", path);
   // link(2) replaces nothing, rename(2) does.
-  if (hidden_.empty()) {
-    std::string name = hidden_name();
-    link(name);
-    hidden_ = std::move(name);
+  if (!link(path)) {
+    if (hidden_.empty()) {
+      std::string name = hidden_name();
+      (void)link(name);
+      hidden_ = std::move(name);
+    }
+    if (::rename(hidden_.c_str(), path.c_str()) != 0) fail_errno(errno, "name file {}", path);
+    hidden_.clear();
   }
-  if (::rename(hidden_.c_str(), path.c_str()) != 0) fail_errno(errno, "name file {}", path);
-  hidden_.clear();
   sync(path);
 }
 
-void nameless_file::link(const std::string& path) const {
+bool nameless_file::link(const std::string& path) const {
   const std::string from = hidden_.empty() ? fmt::format("/proc/self/fd/{}", fd_.get()) : hidden_;
-  if (::linkat(AT_FDCWD, from.c_str(), AT_FDCWD, path.c_str(), AT_SYMLINK_FOLLOW) != 0 && errno != EEXIST)
-    fail_errno(errno, "name file {}", path);
+  if (::linkat(AT_FDCWD, from.c_str(), AT_FDCWD, path.c_str(), AT_SYMLINK_FOLLOW) == 0) return true;
+  if (errno != EEXIST) fail_errno(errno, "name file {}", path);
+  return false;
 }
 
 void nameless_file::sync(const std::string& path) const {
