@@ -127,7 +127,9 @@ int ps(invocation& call) {
   std::vector<container_record> containers;
   for (const container_record& c : call.engine().records().containers()) {
     try {
-      containers.push_back(current(call.engine(), c));
+      const container_record now = current(call.engine(), c);
+      const bool gone = now.state == container_state::removing && c.state != now.state;  // --rm: it had ended
+      if (!gone) containers.push_back(now);
     } catch (const error& e) {
       if (e.code() != errc::not_found) throw;  // removed since the list was read
     }

@@ -83,7 +83,8 @@ void database::fail(int code, std::string_view what) const {
                                             "free some, even now",
                                             path_));
   const char* why = handle_ != nullptr ? sqlite3_errmsg(handle_) : sqlite3_errstr(code);
-  throw error(kind_of(code, e), fmt::format("{} records {}: {}", what, path_, why), e);
+  const std::string kernel = e != 0 ? fmt::format(" ({})", errno_text(e)) : "";
+  throw error(kind_of(code, e), fmt::format("{} records {}: {}{}", what, path_, why, kernel), e);
 }
 
 void database::run(const char* sql) {

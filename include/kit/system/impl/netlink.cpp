@@ -135,8 +135,11 @@ bool receive(nl_sock* socket, Each each) {
 nl_sock* open_socket() {
   nl_sock* s = ::nl_socket_alloc();
   if (!s) throw std::bad_alloc();
+  errno = 0;
   if (int e = ::nl_connect(s, NETLINK_ROUTE); e < 0) {
+    const int from_kernel = errno;  // libnl has no word for most of them
     ::nl_socket_free(s);
+    if (from_kernel != 0) fail_errno(from_kernel, "open a netlink socket");
     fail(errc::io, "open a netlink socket: {}", ::nl_geterror(e));
   }
   int on = 1;
