@@ -340,7 +340,8 @@ class container_launch {
       tree = unique_fd(fd);
     } else {
       unique_fd users;
-      if ((config_.new_namespaces() & CLONE_NEWUSER) != 0) users = open_namespace(child_.pid(), namespace_kind::user);
+      if ((config_.new_namespaces() & CLONE_NEWUSER) != 0 && !(users = namespace_of_child(namespace_kind::user)))
+        return;
       tree = make_detached(root_mounts_, users.get());
     }
     mount_attr attributes{};
@@ -355,7 +356,7 @@ class container_launch {
   /// A namespace to be joined is the child's only later.
   void lend_netns_in_parent() {
     if ((config_.new_namespaces() & CLONE_NEWNET) == 0) return;
-    netns_ = open_namespace(child_.pid(), namespace_kind::net);
+    if (!(netns_ = namespace_of_child(namespace_kind::net))) return;
     if (io_.on_netns != nullptr) (*io_.on_netns)(netns_.get());
   }
 
@@ -392,6 +393,16 @@ class container_launch {
   }
 
  private:
+  /// Empty if the child has ended: why, the next step hears.
+  unique_fd namespace_of_child(namespace_kind kind) const {
+    try {
+      return open_namespace(child_.pid(), kind);
+    } catch (const error&) {
+      if (!has_ended(child_.pidfd(), std::chrono::seconds(1))) throw;  // its namespaces go a little before it
+    }
+    return {};
+  }
+
   prepared_mount prepare_mount(std::size_t index) {
     const bundle_mount& m = config_.mounts[index];
     prepared_mount out;
