@@ -27,6 +27,9 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
+#ifndef __GLIBC__  // whose header has these
+#include <linux/mount.h>
+#endif
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -37,6 +40,22 @@
 #include <unistd.h>
 
 #define COUNT(array) (sizeof(array) / sizeof *(array))
+
+// musl has no functions for these.
+static int sys_fsopen(const char* type) { return (int)syscall(SYS_fsopen, type, FSOPEN_CLOEXEC); }
+static int sys_fsconfig(int context, unsigned command, const char* key, const char* value) {
+  return (int)syscall(SYS_fsconfig, context, command, key, value, 0);
+}
+static int sys_fsmount(int context, unsigned attributes) {
+  return (int)syscall(SYS_fsmount, context, FSMOUNT_CLOEXEC, attributes);
+}
+static int sys_open_tree(int directory, const char* name, unsigned flags) {
+  return (int)syscall(SYS_open_tree, directory, name, flags | OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
+}
+static int sys_mount_setattr(int tree, unsigned flags, const struct mount_attr* attributes) {
+  return (int)syscall(SYS_mount_setattr, tree, "", flags | AT_EMPTY_PATH, attributes, sizeof *attributes);
+}
+static int sys_close_range(unsigned first, unsigned flags) { return (int)syscall(SYS_close_range, first, ~0U, flags); }
 
 // ---- times -------------------------------------------------------------------------------------------------------
 
@@ -134,18 +153,18 @@ static void make_layer(void) {
 }
 
 static void set(int context, const char* key, const char* value) {
-  need(fsconfig(context, value ? FSCONFIG_SET_STRING : FSCONFIG_SET_FLAG, key, value, 0), key);
+  need(sys_fsconfig(context, value ? FSCONFIG_SET_STRING : FSCONFIG_SET_FLAG, key, value), key);
 }
 
 static int create(int context, unsigned attributes) {
-  need(fsconfig(context, FSCONFIG_CMD_CREATE, NULL, NULL, 0), "create a file system");
-  const int tree = need(fsmount(context, FSMOUNT_CLOEXEC, attributes), "fsmount");
+  need(sys_fsconfig(context, FSCONFIG_CMD_CREATE, NULL, NULL), "create a file system");
+  const int tree = need(sys_fsmount(context, attributes), "fsmount");
   close(context);
   return tree;
 }
 
 static void mount_overlay(void) {
-  const int context = need(fsopen("overlay", FSOPEN_CLOEXEC), "fsopen overlay");
+  const int context = need(sys_fsopen("overlay"), "fsopen overlay");
   set(context, "source", "overlay");
   for (unsigned i = 0; i < lower_count; ++i) set(context, "lowerdir+", lowers[i]);
   set(context, "upperdir", path("%s/%s/diff", layer_dir, id));
@@ -165,9 +184,9 @@ static void make_files(void) {
     const int fd = need(open(file, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644), file);
     dprintf(fd, i == 0 ? "nameserver 127.0.0.1\n" : i == 1 ? "%s\n" : "127.0.0.1 localhost\n127.0.0.1 %s\n", id);
     close(fd);
-    file_trees[i] = need(open_tree(AT_FDCWD, file, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC), file);
+    file_trees[i] = need(sys_open_tree(AT_FDCWD, file, 0), file);
     struct mount_attr attributes = {.propagation = MS_PRIVATE};
-    need(mount_setattr(file_trees[i], "", AT_EMPTY_PATH, &attributes, sizeof attributes), file);
+    need(sys_mount_setattr(file_trees[i], 0, &attributes), file);
   }
 }
 
@@ -230,7 +249,7 @@ static int inside(const char* name, int flags) {
 }
 
 static void attach(int tree, int target) {
-  need(move_mount(tree, "", target, "", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH), "move_mount");
+  need(syscall(SYS_move_mount, tree, "", target, "", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH), "move_mount");
 }
 
 static void enter_groups(void) {
@@ -241,7 +260,7 @@ static void enter_groups(void) {
 
 /// `options`: "key=value,flag"; it is cut up.
 static int make(const char* type, const char* source, char* options, unsigned attributes) {
-  const int context = need(fsopen(type, FSOPEN_CLOEXEC), type);
+  const int context = need(sys_fsopen(type), type);
   if (source) set(context, "source", source);
   for (char *rest = options, *option; (option = strsep(&rest, ",")) != NULL;) {
     if (*option == '\0') continue;
@@ -277,7 +296,7 @@ static void mount_groups(int target, unsigned attributes) {
     close(tree);
   }
   struct mount_attr readonly = {.attr_set = attributes};
-  need(mount_setattr(base, "", AT_EMPTY_PATH, &readonly, sizeof readonly), "make the control groups read-only");
+  need(sys_mount_setattr(base, 0, &readonly), "make the control groups read-only");
   close(base);
 }
 
@@ -356,13 +375,13 @@ static void mask_paths(void) {
     int cover;
     if (!S_ISDIR(st.st_mode)) {
       if (null < 0) null = need(open("/dev/null", O_PATH | O_CLOEXEC), "/dev/null");
-      cover = need(open_tree(null, "", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH), "clone /dev/null");
+      cover = need(sys_open_tree(null, "", AT_EMPTY_PATH), "clone /dev/null");
     } else if (empty < 0) {
       char inodes[] = "nr_inodes=1";
       cover = empty =
           make("tmpfs", NULL, inodes, MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC);
     } else {
-      cover = need(open_tree(empty, "", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH), "clone a directory");
+      cover = need(sys_open_tree(empty, "", AT_EMPTY_PATH), "clone a directory");
     }
     attach(cover, target);
     close(target);
@@ -376,9 +395,8 @@ static void protect_paths(void) {
   for (unsigned i = 0; i < COUNT(readonly); ++i) {
     const int target = inside(readonly[i], O_PATH);
     if (target < 0) continue;
-    const int tree =
-        need(open_tree(target, "", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH | AT_RECURSIVE), readonly[i]);
-    need(mount_setattr(tree, "", AT_EMPTY_PATH | AT_RECURSIVE, &attributes, sizeof attributes), readonly[i]);
+    const int tree = need(sys_open_tree(target, "", AT_EMPTY_PATH | AT_RECURSIVE), readonly[i]);
+    need(sys_mount_setattr(tree, AT_RECURSIVE, &attributes), readonly[i]);
     attach(tree, target);
     close(tree);
     close(target);
@@ -437,7 +455,7 @@ static _Noreturn void run_child(void) {
   need(sethostname(id, strlen(id)), "sethostname");
   enter_root();
   done(t, "pivot_root");
-  need(close_range(3, ~0U, CLOSE_RANGE_CLOEXEC), "close_range");
+  need(sys_close_range(3, CLOSE_RANGE_CLOEXEC), "close_range");
   need(dup2(out_pipe[1], STDOUT_FILENO), "dup2");
   need(dup2(err_pipe[1], STDERR_FILENO), "dup2");
   take_identity();
@@ -622,7 +640,7 @@ static int hold(void* unused) {
   char word;
   dup3(lifeline[0], 0, 0);
   dup3(held, 1, 0);
-  close_range(2, ~0U, 0);
+  sys_close_range(2, 0);
   while (read(0, &word, 1) < 0 && errno == EINTR) continue;
   _exit(0);
 }

@@ -266,10 +266,11 @@ std::vector<samples> measure(const std::vector<contender>& contenders, const mea
 
   for (std::size_t i = 0; i < contenders.size(); ++i) {
     bar.step(title + ": " + contenders[i].name + ", warming up", 0);
-    double cost = 0;
-    for (unsigned k = 0; k < how.warmup && all[i].failure.empty(); ++k) cost = take(i, false);
-    if (cost > 0)
-      wanted[i] = std::clamp(static_cast<unsigned>(how.budget_ms / cost), std::min(5U, how.samples), how.samples);
+    double cost = 1e12;
+    for (unsigned k = 0; k < how.warmup && all[i].failure.empty(); ++k) cost = std::min(cost, take(i, false));
+    if (how.warmup > 0)
+      wanted[i] = std::clamp(static_cast<unsigned>(how.budget_ms / cost),
+                             std::min(how.at_once > 8 ? 2U : 5U, how.samples), how.samples);
   }
   std::mt19937 random(1);  // NOLINT(cert-msc51-cpp): the same orders each time
   std::vector<std::size_t> order(contenders.size());

@@ -400,6 +400,10 @@ class podman : public engine {
     if (!had_parent_) remove_groups("libpod_parent");
   }
   [[nodiscard]] std::string name() const override { return "podman"; }
+  /// Without the ten seconds that podman alone gives a program to end by itself.
+  [[nodiscard]] command remove(const std::string& id) const override {
+    return words_ + command{"rm", "-f", "-t", "0", id};
+  }
   void set_up() override {
     const std::string program = installed("podman");
     had_lock_ = fs::exists(lock);

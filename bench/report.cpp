@@ -108,13 +108,46 @@ std::vector<std::string> cells(const row& r, unsigned at_once, bool is_first) {
   return out;
 }
 
+struct plain_table {
+  std::vector<std::string> columns;
+  std::vector<std::vector<std::string>> rows;
+};
+
+/// A line for each case with kit first: its time, that time in times of the floor's, and everybody else's in times of its.
+plain_table glance(const json& seen, const std::vector<std::string>& only = {}) {
+  plain_table out{{"", "kit ms", "kit / floor"}, {}};
+  std::vector<std::string> others;
+  std::vector<std::pair<std::string, std::vector<row>>> cases;
+  for (const json& c : list(seen, "cases")) {
+    std::vector<row> rows = rows_of(c);
+    if (rows.size() < 2 || rows[0].name != "kit") continue;
+    for (const row& r : rows)
+      if (r.name != "kit" && r.name != "floor" && std::find(others.begin(), others.end(), r.name) == others.end() &&
+          (only.empty() || std::find(only.begin(), only.end(), r.name) != only.end()))
+        others.push_back(r.name);
+    cases.emplace_back(word(c, "title"), std::move(rows));
+  }
+  for (const std::string& name : others) out.columns.push_back(name + " / kit");
+  for (const auto& [title, rows] : cases) {
+    const row* floor = find(rows, "floor");
+    std::vector<std::string> line{title, figure(rows[0].wall.p50),
+                                  floor == nullptr ? "" : figure(ratio(rows[0].walls, floor->walls).value)};
+    for (const std::string& name : others) {
+      const row* r = find(rows, name);
+      line.push_back(r == nullptr ? "" : figure(r->against.value));
+    }
+    out.rows.push_back(std::move(line));
+  }
+  return out;
+}
+
 /// The sentences somebody wants who reads one paragraph.
 std::vector<std::string> sentences(const json& seen) {
   std::vector<std::string> all;
   for (const json& c : list(seen, "cases")) {
     const std::vector<row> rows = rows_of(c);
     const row* kit = find(rows, "kit");
-    if (kit == nullptr || rows.size() < 2 || rows[0].name != "kit") continue;
+    if (kit == nullptr || rows.size() < 2 || rows[0].name != "kit" || !word(c, "id").starts_with("run")) continue;
     std::string text = fmt::format("{}: kit takes {} ms", word(c, "title"), figure(kit->wall.p50));
     if (const row* floor = find(rows, "floor")) {
       const estimate e = ratio(kit->walls, floor->walls);
@@ -158,10 +191,6 @@ std::string cell_text(const json& cell) {
   return cell.is_number() ? figure(cell.get<double>()) : "-";
 }
 
-struct plain_table {
-  std::vector<std::string> columns;
-  std::vector<std::vector<std::string>> rows;
-};
 plain_table table_of(const json& t) {
   plain_table out;
   for (const json& c : list(t, "columns")) out.columns.push_back(c.get<std::string>());
@@ -180,8 +209,7 @@ std::string to_markdown(const json& seen) {
   if (seen.contains("machine"))
     for (const auto& [name, value] : seen["machine"].items()) out += fmt::format("{}: {}; ", name, cell_text(value));
   out += fmt::format("load average {} before, {} after\n\n", word(seen, "load_before"), word(seen, "load_after"));
-  for (const std::string& s : sentences(seen)) out += "- " + s + "\n";
-  if (!sentences(seen).empty()) out += "\n";
+  if (const plain_table all = glance(seen); !all.rows.empty()) markdown_table(out, all.columns, all.rows);
   for (const json& c : list(seen, "cases")) {
     out += fmt::format("## {}\n\n{}\n\n", word(c, "title"), word(c, "explain"));
     const unsigned at_once = c.value("at_once", 1U);
@@ -213,11 +241,13 @@ namespace {
 
 std::string escape(const std::string& text) {
   std::string out;
+  bool code = false;
   for (const char c : text) switch (c) {
       case '&': out += "&amp;"; break;
       case '<': out += "&lt;"; break;
       case '>': out += "&gt;"; break;
       case '"': out += "&quot;"; break;
+      case '`': out += (code = !code) ? "<code>" : "</code>"; break;
       default: out += c;
     }
   return out;
@@ -368,6 +398,10 @@ void html_table(std::string& out, const std::vector<std::string>& columns,
   out += "</tbody></table></div>\n";
 }
 
+constexpr const char* plot_style =
+    "<style>text{font:12px system-ui,sans-serif;fill:#7d8590}.grid{stroke:#7d859055}.tick,.label{text-anchor:middle}"
+    ".name{text-anchor:end;font-size:13px}.first{font-weight:700}</style>";
+
 constexpr const char* style = R"(
 :root { color-scheme: light dark; --ink: #1d2329; --soft: #626b75; --line: #d9dde2; --paper: #fff; --box: #f5f6f8; }
 @media (prefers-color-scheme: dark) { :root { --ink: #e6e8ea; --soft: #9aa3ad; --line: #3a4149; --paper: #16191d; --box: #1f2429; } }
@@ -377,7 +411,7 @@ p, li { max-width: 46em; } .soft { color: var(--soft); } .wide { overflow-x: aut
 .summary { background: var(--box); border-radius: 8px; padding: .6em 1.4em; } .summary li { margin: .4em 0; }
 table { border-collapse: collapse; font-size: .82em; margin: .6em 0; font-variant-numeric: tabular-nums; }
 th, td { text-align: right; padding: .25em .55em; border-bottom: 1px solid var(--line); white-space: nowrap; }
-th { color: var(--soft); font-weight: 500; } td:first-child, th:first-child { text-align: left; font-weight: 600; }
+th { color: var(--soft); font-weight: 500; white-space: normal; vertical-align: bottom; } td:first-child, th:first-child { text-align: left; font-weight: 600; }
 dl { display: grid; grid-template-columns: max-content auto; gap: .2em 1em; font-size: .9em; } dt { font-weight: 600; } dd { margin: 0; color: var(--soft); }
 details { margin: .4em 0 0; } summary { cursor: pointer; color: var(--soft); }
 svg { width: 100%; height: auto; display: block; margin: .8em 0; } svg text { font: 12px system-ui, sans-serif; fill: var(--ink); }
@@ -408,6 +442,7 @@ std::string to_html(const json& seen) {
     for (const std::string& s : said) out += "<li>" + escape(s) + "</li>\n";
     out += "</ul>\n";
   }
+  if (const plain_table all = glance(seen); !all.rows.empty()) html_table(out, all.columns, all.rows);
   if (!list(seen, "cases").empty())
     out +=
         "<p class='soft'>How to read the plots: each dot is one sample, the bar holds the middle eight of ten, the "
@@ -474,11 +509,14 @@ void write_report(const json& seen, const std::string& base) {
 }
 
 int report_command(const command& words) {
+  std::string plotted;
+  std::vector<std::string> compared;
   const command files =
       parse(words,
             {"report FILE.json",
              "The summary and the page of a benchmark's JSON once more: FILE.md and FILE.html beside it."},
-            {});
+            {{"--plot", "CASE", "print the plot of this case alone, as SVG", text(plotted)},
+             {"--table", "PEER,...", "print the table of ratios alone, with these peers", list(compared)}});
   if (files.size() != 1) fail(errc::invalid, "report takes one FILE.json");
   std::string base = files[0];
   const json seen = json::parse(read_file(base), nullptr, false);
@@ -486,12 +524,31 @@ int report_command(const command& words) {
     fail(errc::invalid, "report {}: it holds no benchmark's JSON", base);
   if (base.ends_with(".json")) base.resize(base.size() - 5);
   try {
-    replace_file(base + ".md", to_markdown(seen));
-    replace_file(base + ".html", to_html(seen));
+    if (!compared.empty()) {
+      const plain_table table = glance(seen, compared);
+      std::string out;
+      markdown_table(out, table.columns, table.rows);
+      fmt::print("{}", out);
+      return 0;
+    }
+    if (plotted.empty()) {
+      replace_file(base + ".md", to_markdown(seen));
+      replace_file(base + ".html", to_html(seen));
+      return 0;
+    }
+    for (const json& c : list(seen, "cases"))
+      if (word(c, "id") == plotted) {
+        std::string svg = strip_plot(rows_of(c));
+        svg.replace(0, 4, "<svg xmlns='http://www.w3.org/2000/svg'");
+        // An image has no page to take its colours from: these are readable on light and dark.
+        svg.insert(svg.find('>') + 1, plot_style);
+        fmt::print("{}", svg);
+        return 0;
+      }
   } catch (const json::exception& e) {
     fail(errc::invalid, "report {}: {}", files[0], e.what());
   }
-  return 0;
+  fail(errc::not_found, "report {}: it has no case {}", files[0], plotted);
 }
 
 }  // namespace kit::bench
