@@ -13,9 +13,30 @@
 
 namespace kit::cli {
 
+namespace {
+
+/// One line on stderr. It may quote what others chose, the name of an archive's entry: nothing in it is a command to a
+/// terminal, or begins another line.
+void say(std::string_view prefix, std::string_view text) noexcept {
+  try {
+    std::string line("kit: ");
+    line += prefix;
+    for (const char c : text)
+      if (static_cast<unsigned char>(c) < ' ' || c == '\x7f')
+        line += fmt::format("\\x{:02x}", static_cast<unsigned char>(c));
+      else
+        line += c;
+    std::fprintf(stderr, "%s\n", line.c_str());
+  } catch (...) {
+    std::fputs("kit: out of memory\n", stderr);
+  }
+}
+
+}  // namespace
+
 void report(const std::exception& e) noexcept {
   std::fflush(stdout);
-  std::fprintf(stderr, "kit: %s\n", e.what());
+  say("", e.what());
 }
 
 namespace {
@@ -28,8 +49,7 @@ class voice : public call_context {
         faults_(fault_plan::of_environment(v.name == "internal finish" ? "monitor" : program_name)) {}
   void log(log_level level, std::string_view line) noexcept override {
     if (level < least_) return;
-    std::fprintf(stderr, "kit: %s%.*s\n", level == log_level::warning ? "warning: " : "", static_cast<int>(line.size()),
-                 line.data());
+    say(level == log_level::warning ? "warning: " : "", line);
   }
   int step(std::string_view name, step_edge edge) noexcept override { return faults_ ? faults_->at(name, edge) : 0; }
 

@@ -269,6 +269,10 @@ SCRIPT
   blob=$(find "$at/digest/blobs" -size +1000k)
   printf x | dd of="$blob" bs=1 seek=1000000 conv=notrunc status=none
   refused "$at/digest" "its bytes have the digest"
+  # A name that talks to the terminal, and one of two lines.
+  tar -C "$at/tree" --transform=$'s,payload,../\e[2Jcleared\nkit: all is well,' -P -cf "$evil" payload
+  layout "$at/terminal" "$evil"
+  refused "$at/terminal" '../?x1b?2Jcleared?x0akit: all is well'
   # A layer that claims to be one already unpacked, and is not.
   DIFF_ID=$(kit image inspect busybox | jq -r '.[0].RootFS.Layers[0]') layout "$at/liar" "$evil"
   refused "$at/liar" "the image says"
