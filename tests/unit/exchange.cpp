@@ -418,6 +418,23 @@ TEST_CASE("a blob of another digest is refused, and not kept") {
   CHECK(f.store.blobs().empty());
 }
 
+TEST_CASE("a link may stand for a blob, if it leads to its bytes") {
+  const sample s;
+  const auto linked = [&](const std::string& bytes) {
+    auto files = s.layout();
+    files[0] = {name_of(s.layer), '2', "", "../../elsewhere"};
+    files.push_back({"elsewhere", '0', bytes});
+    return tar(files);
+  };
+  fixture f;
+  CHECK(f.read(linked(s.layer)).size() == 1);
+  CHECK(f.store.has_blob(sha256(s.layer)));
+  fixture g;
+  std::string other = s.layer;
+  other[600] = '!';
+  CHECK(g.why(linked(other), errc::conflict).find("its bytes have the digest") != std::string::npos);
+}
+
 TEST_CASE("an archive of very many files is stopped") {
   fixture f;
   auto [from, to] = make_pipe();

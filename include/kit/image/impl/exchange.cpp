@@ -9,6 +9,7 @@
 #include <map>
 #include <optional>
 #include <set>
+#include <tuple>
 #include <unordered_map>
 #include <variant>
 
@@ -79,6 +80,8 @@ class image_files {
   descriptor blob(const descriptor& wanted) {
     const auto found = file(blob_name(wanted.digest));
     if (!found) fail(errc::invalid, "load images: blob {} is missing", wanted.digest);
+    if (found->digest != wanted.digest)  // a link in its place
+      fail(errc::conflict, "load images: blob {}: its bytes have the digest {}", wanted.digest, found->digest);
     if (found->size != wanted.size)
       fail(errc::invalid, "load images: blob {} has {} bytes, but {} are announced", wanted.digest, found->size,
            wanted.size);
