@@ -79,6 +79,23 @@ at_every_fill() {
   kit rmi other
 }
 
+@test "load on a full disk" {
+  mkdir "$BATS_TEST_TMPDIR/tree"
+  head -c 1000000 /dev/urandom >"$BATS_TEST_TMPDIR/tree/noise"
+  cp -a /bin/busybox "$BATS_TEST_TMPDIR/tree/"
+  tar -C "$BATS_TEST_TMPDIR/tree" -c . | kit import - travels
+  kit save -o "$BATS_TEST_TMPDIR/travels.tar" travels
+  kit rmi travels
+  at_every_fill kit load -i "$BATS_TEST_TMPDIR/travels.tar"
+  rm "$KIT_ROOT/fill"
+  [ "$(kit run --rm travels /busybox stat -c %s /noise)" -eq 1000000 ]
+  kit rmi travels
+  # An archive that does not fit is not there.
+  leave 512
+  fails_with 1 "no space left" kit save -o "$KIT_ROOT/busybox.tar" busybox
+  [ ! -e "$KIT_ROOT/busybox.tar" ]
+}
+
 @test "run on a full disk" {
   at_every_fill kit run --rm busybox true
   at_every_fill kit create --name kept busybox true
