@@ -362,6 +362,30 @@ void reap_orphans() {
   }
 }
 
+/// How the container ended: in `info`, as waitid(2) puts it, without reaping it: a zombie's pid is not given to a stranger.
+/// Whoever took over from a monitor that died is not its parent: the pidfd remembers once another has reaped it
+/// (PIDFD_GET_INFO, Linux 6.15; newer than the headers). False if that is not told, or not soon.
+bool learn_exit(siginfo_t* info) {
+  if (waitid(static_cast<idtype_t>(P_PIDFD), waiter, info, WEXITED | WNOWAIT) == 0) return true;
+  struct {
+    uint64_t mask, cgroup;
+    uint32_t ids[11];
+    int32_t wait_status;
+  } told;
+  static_assert(sizeof told == 64);
+  constexpr uint64_t of_exit = 8;
+  for (int tries = 0; tries < 100; ++tries, usleep(1000)) {
+    memset(&told, 0, sizeof told);
+    told.mask = of_exit;
+    if (ioctl(waiter, _IOWR(0xff, 11, told), &told) != 0) return false;
+    if ((told.mask & of_exit) == 0) continue;
+    info->si_code = WIFEXITED(told.wait_status) ? CLD_EXITED : CLD_KILLED;
+    info->si_status = WIFEXITED(told.wait_status) ? WEXITSTATUS(told.wait_status) : WTERMSIG(told.wait_status);
+    return true;
+  }
+  return false;
+}
+
 void write_exit(int code, int signal_number) {
   timespec now{};
   clock_gettime(CLOCK_REALTIME, &now);
@@ -442,6 +466,7 @@ int main(int argc, char** argv) {
   }
 
   siginfo_t init{};
+  bool known = false;
   for (bool ended = false; !ended || streams[0] >= 0 || streams[1] >= 0;) {
     bool behind = false;
     for (const client& c : clients) behind = behind || (c.fd >= 0 && c.paces && c.out.size() > starter_mark);
@@ -474,8 +499,8 @@ int main(int argc, char** argv) {
       if (polls[k].revents == 0) continue;
       switch (owner[k]) {
         case of_waiter:
-          // Reaped only at the end: a zombie's pid is not given to a stranger.
-          ended = waitid(static_cast<idtype_t>(P_PIDFD), waiter, &init, WEXITED | WNOWAIT) == 0;
+          known = learn_exit(&init);
+          ended = true;
           break;
         case of_listener: accept_client(); break;
         case of_input: feed_program(); break;
@@ -492,13 +517,13 @@ int main(int argc, char** argv) {
   const bool by_signal = init.si_code != CLD_EXITED;
   const int code = by_signal ? 128 + init.si_status : init.si_status;
   if (log_gap > 0) write_entries(nullptr, 0);
-  write_exit(code, by_signal ? init.si_status : 0);
+  write_exit(known ? code : -1, known && by_signal ? init.si_status : 0);
   waitid(static_cast<idtype_t>(P_PIDFD), waiter, &init, WEXITED);
 
   const unsigned char body[4] = {static_cast<unsigned char>(code >> 24), static_cast<unsigned char>(code >> 16),
                                  static_cast<unsigned char>(code >> 8), static_cast<unsigned char>(code)};
   for (client& c : clients)
-    if (c.fd >= 0) send_frame(c, exited, body, sizeof body);
+    if (c.fd >= 0 && known) send_frame(c, exited, body, sizeof body);
   flush_clients();
   close(namespaces);
   for (client& c : clients)

@@ -65,6 +65,9 @@ class streams_of_launch {
 /// and is not killed by SIGPIPE.
 streams_of_launch open_streams_in_launcher(bool tty, bool stdin_open);
 
+/// The monitor's side of a running program's streams, once more: its stdout and stderr, if they still are pipes.
+streams_of_launch open_again_in_launcher(pid_t program);
+
 /// RUN/state.json: who the container's init and monitor are, for whoever finds them after a crash.
 void save_state_in_launcher(const std::string& run_dir, const started& made);
 

@@ -40,6 +40,13 @@ int wait(engine&, const container_id&);
 /// the container if it was asked to be (--rm). Safe to repeat, and from several processes at once: one does it.
 /// `init`: a pidfd of its init, if the caller holds one. Should the monitor be dead, the exit code is asked of that.
 container_record finish(engine&, const container_id&, int init = -1);
+/// A container that runs, or ran to its end, and is not recorded so because the kit that started it was killed: records it
+/// as running. False if it is no such container. The caller holds the container's lock.
+bool record_lost_start(engine&, container_record&);
+/// Gives a running container whose monitor died a new one: it takes up the log where the streams' pipes stand, serves
+/// attach, and learns the exit from the kernel (Linux 6.15), or says that it is unknown. The terminal of a container goes
+/// with its monitor, and does not come back. The caller holds the container's lock.
+void adopt(engine&, const container_record&);
 /// Takes away what a run leaves: processes, cgroups, endpoints; then, in one transaction with their leases, does what
 /// `record` says; then the bundle. The caller holds the container's lock. Repeatable.
 void end_run(engine&, const container_record&, function_ref<void()> record);

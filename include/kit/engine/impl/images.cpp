@@ -104,33 +104,36 @@ std::vector<option> remove_image(engine& e, std::string_view text, bool force) {
   std::vector<option> done;
   records& records = e.records();
   const std::string digest = found->digest;
-  const auto all = records.images();
-  std::vector<std::string> names;
-  for (const image_record& i : all)
-    if (i.digest == digest && !i.reference.empty()) names.push_back(i.reference);
   const std::string key = lookup_key(text);
-  const bool by_name = std::find(names.begin(), names.end(), key) != names.end();
-  if (!by_name && names.size() > 1 && !force)
-    fail(errc::conflict, "cannot remove image {}: it has {} names; remove them one by one, or use --force", text,
-         names.size());
-  const auto users = records.containers_using_image(digest);
-  const bool last = !by_name || names.size() == 1;
-  if (last && !users.empty() && !(force && by_name))
-    fail(errc::conflict, "cannot remove image {}: container {} uses it; remove that first", text,
-         users.front().brief());
+  // One transaction: nobody makes a container of it in between, and a crash leaves no image without a name.
+  const auto record = [&] {
+    done.clear();
+    std::vector<std::string> names;
+    for (const image_record& i : records.images())
+      if (i.digest == digest && !i.reference.empty()) names.push_back(i.reference);
+    const bool by_name = std::find(names.begin(), names.end(), key) != names.end();
+    if (!by_name && names.size() > 1 && !force)
+      fail(errc::conflict, "cannot remove image {}: it has {} names; remove them one by one, or use --force", text,
+           names.size());
+    const auto users = records.containers_using_image(digest);
+    const bool last = !by_name || names.size() == 1;
+    if (last && !users.empty() && !(force && by_name))
+      fail(errc::conflict, "cannot remove image {}: container {} uses it; remove that first", text,
+           users.front().brief());
 
-  const bool gone = last && users.empty();
-  if (by_name) names = {key};
-  for (const std::string& name : names) done.push_back({"Untagged", name});
-  if (gone) done.push_back({"Deleted", digest});
-  in_step("record_image_removal", [&] {
-    records.releasing([&] {
-      for (const std::string& name : names) records.untag(name);
-      if (!gone) return;
-      records.remove_manifest(digest);
-      add_event(e, "delete", digest);
-    });
-  });
+    for (const std::string& name : names)
+      if (!by_name || name == key) {
+        records.untag(name);
+        done.push_back({"Untagged", name});
+      }
+    if (!last || !users.empty()) return false;
+    records.remove_manifest(digest);
+    done.push_back({"Deleted", digest});
+    add_event(e, "delete", digest);
+    return true;
+  };
+  bool gone = false;
+  in_step("record_image_removal", [&] { records.releasing([&] { gone = record(); }); });
   if (gone) collect_unused(e);
   return done;
 }

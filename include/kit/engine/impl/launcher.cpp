@@ -31,15 +31,26 @@ constexpr char tag_created = 'C', tag_started = 'S', tag_failed = 'F';
 
 // ---- reports: one packet each, a tag and JSON ---------------------------------------------------------
 
+namespace {
+/// One packet; no SIGPIPE. False if kit is dead.
+bool send_report(int socket, const std::string& packet) {
+  if (::send(socket, packet.data(), packet.size(), MSG_NOSIGNAL) >= 0) return true;
+  if (errno != EPIPE && errno != ECONNRESET) fail_errno(errno, "report to kit");
+  return false;
+}
+}  // namespace
+
 report_channel::report_channel() { std::tie(read_, write_) = make_socket_pair(); }
 
 void report_channel::created(pid_t pid, std::uint64_t start_time, const std::optional<attachment>& attached) {
   nlohmann::json j = {{"pid", pid}, {"start_time", start_time}};
   if (attached) j["attachment"] = to_json(*attached);
-  write_all(write_.get(), tag_created + j.dump(), "the launcher's report");
+  if (!send_report(write_.get(), tag_created + j.dump()))
+    fail(errc::cancelled, "start the container: the kit that asked for it is dead");
 }
 
-void report_channel::started() { write_all(write_.get(), std::string(1, tag_started), "the launcher's report"); }
+// Should kit be dead by now, the container runs all the same: the next command records it.
+void report_channel::started() { send_report(write_.get(), std::string(1, tag_started)); }
 
 void report_channel::failed(const std::exception& e) noexcept {
   try {
@@ -47,8 +58,7 @@ void report_channel::failed(const std::exception& e) noexcept {
     const nlohmann::json j = {{"code", static_cast<int>(known ? known->code() : errc::io)},
                               {"errno", known ? known->sys_errno() : 0},
                               {"message", e.what()}};
-    write_all(write_.get(), tag_failed + j.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace),
-              "the launcher's report");
+    send_report(write_.get(), tag_failed + j.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
   } catch (...) {  // kit will see the launcher end without a word
   }
 }
@@ -132,6 +142,20 @@ streams_of_launch open_streams_in_launcher(bool tty, bool stdin_open) {
     std::tie(s.program_in, s.input) = make_pipe();
   else
     s.program_in = open_file("/dev/null", O_RDONLY);
+  return s;
+}
+
+streams_of_launch open_again_in_launcher(pid_t program) {
+  const auto pipe_of = [&](int number) {
+    // Looked at before it is opened: the program may have put anything there.
+    const unique_fd at(::open(fmt::format("/proc/{}/fd/{}", program, number).c_str(), O_PATH | O_CLOEXEC));
+    struct stat st {};
+    const bool is_pipe = at && ::fstat(at.get(), &st) == 0 && S_ISFIFO(st.st_mode);
+    return open_file(is_pipe ? fmt::format("/proc/self/fd/{}", at.get()) : "/dev/null", O_RDONLY | O_NONBLOCK);
+  };
+  streams_of_launch s;
+  s.output = pipe_of(STDOUT_FILENO);
+  s.errors = pipe_of(STDERR_FILENO);
   return s;
 }
 

@@ -64,7 +64,7 @@ image_user user_of(engine& e, const container_record& r, const container_spec& s
   return resolve_user(text, make_detached(mounts).get());
 }
 
-/// exit.json as the monitor wrote it; empty if it has not.
+/// exit.json as the monitor wrote it; empty if it has not. Code -1: it does not know.
 struct exit_report {
   int code = -1;
   std::int64_t finished_ns = 0;
@@ -80,14 +80,16 @@ std::optional<exit_report> read_exit(const std::string& directory) {
                      j.value("log_bytes_lost", std::uint64_t{0})};
 }
 
-/// Waits until the monitor wrote exit.json, as long as there is a monitor to write it.
+/// Waits until the monitor wrote exit.json, as long as there is another process to write it, and for ten seconds: one that
+/// somebody stopped does not hold up others.
 std::optional<exit_report> wait_exit_report(engine& e, const container_record& r) {
   const auto state = read_state(e.bundle_dir(r.id));
-  const unique_fd monitor =
-      state && state->boot_id == boot_id() ? open_process(state->monitor, state->monitor_start_time) : unique_fd();
-  for (;;) {
-    const bool monitor_gone = !monitor || has_ended(monitor.get());
-    if (auto report = read_exit(e.bundle_dir(r.id)); report || monitor_gone) return report;
+  unique_fd monitor;
+  if (state && state->boot_id == boot_id() && state->monitor != ::getpid())
+    monitor = open_process(state->monitor, state->monitor_start_time);
+  for (const auto until = std::chrono::steady_clock::now() + std::chrono::seconds(10);;) {
+    const bool in_vain = !monitor || has_ended(monitor.get()) || std::chrono::steady_clock::now() > until;
+    if (auto report = read_exit(e.bundle_dir(r.id)); report || in_vain) return report;
     has_ended(monitor.get(), milliseconds(1));
   }
 }
@@ -108,6 +110,18 @@ void insert_named(engine& e, container_record& r, const std::string& name) {
   }
 }
 
+/// The part of a plan that concerns the container's monitor.
+void plan_monitor(engine& e, const container_id& id, launch_plan& plan) {
+  plan.container_dir = e.container_dir(id);
+  plan.run_dir = e.bundle_dir(id);
+  plan.presence = file_lock::wait(e.presence_path(), file_lock::mode::shared).release();
+  const engine_config& c = e.config();
+  plan.monitor = {
+      c.libexec + "/kit-monitor", c.program, "--root", c.root, "--run-dir", c.run_dir, "internal", "finish", id.str()};
+  if (::access(plan.monitor[0].c_str(), X_OK) != 0)
+    fail(errc::not_found, "start the container: no monitor program {}; is kit installed whole?", plan.monitor[0]);
+}
+
 /// What `start` gives the launch path, from records and spec alone.
 launch_plan plan_launch(engine& e, const container_record& r, const container_spec& spec, const start_options& options,
                         const network_record& n, const std::optional<endpoint_record>& endpoint) {
@@ -120,21 +134,7 @@ launch_plan plan_launch(engine& e, const container_record& r, const container_sp
   plan.tty = spec.tty;
   plan.stdin_open = spec.interactive;
   plan.session = options.attach;
-  plan.container_dir = e.container_dir(r.id);
-  plan.run_dir = e.bundle_dir(r.id);
-  plan.presence = file_lock::wait(e.presence_path(), file_lock::mode::shared).release();
-  const engine_config& c = e.config();
-  plan.monitor = {c.libexec + "/kit-monitor",
-                  c.program,
-                  "--root",
-                  c.root,
-                  "--run-dir",
-                  c.run_dir,
-                  "internal",
-                  "finish",
-                  r.id.str()};
-  if (::access(plan.monitor[0].c_str(), X_OK) != 0)
-    fail(errc::not_found, "start the container: no monitor program {}; is kit installed whole?", plan.monitor[0]);
+  plan_monitor(e, r.id, plan);
   return plan;
 }
 
@@ -250,7 +250,7 @@ container_record create(engine& e, const container_spec& wanted) {
 session start(engine& e, const container_id& id, const start_options& options) {
   const auto lock = lock_container(e, id);
   container_record r = e.records().container(id.text());
-  if (is_live(r)) fail(errc::conflict, "container {} is already running", r.name);
+  if (is_live(r) || record_lost_start(e, r)) fail(errc::conflict, "container {} is already running", r.name);
   if (r.state == container_state::removing) fail(errc::conflict, "container {} is being removed", r.name);
   const container_spec spec = spec_from_json(r.spec);
   const auto manifest = e.records().manifest(r.image_digest);
@@ -319,17 +319,17 @@ session start(engine& e, const container_id& id, const start_options& options) {
 container_record finish(engine& e, const container_id& id, int init) {
   const auto lock = lock_container(e, id);
   container_record r = e.records().container(id.text());
-  if (!is_live(r)) return r;
+  if (!is_live(r) && !record_lost_start(e, r)) return r;
   auto report = read_exit(e.bundle_dir(id));
-  if (!report) {
+  if (!report || report->code < 0) {
     unique_fd found;
     if (init < 0 && r.init.boot_id == boot_id()) {
       found = open_process(r.init.pid, r.init.start_time);
       init = found.get();
     }
     if (init >= 0 && !has_ended(init)) return r;
-    report = KIT_STEP(wait_exit_report(e, r));
-    if (!report && init >= 0)
+    if (!report) report = KIT_STEP(wait_exit_report(e, r));
+    if ((!report || report->code < 0) && init >= 0)
       if (const auto code = exit_code_of(init)) report = exit_report{*code, now_ns()};
   }
 
@@ -343,7 +343,7 @@ container_record finish(engine& e, const container_id& id, int init) {
   ended.init = {};
   ended.exit_code = report ? report->code : -1;
   ended.finished_ns = report ? report->finished_ns : now_ns();
-  ended.error = !report ? "the exit code is unknown: the monitor was gone before the container ended"
+  ended.error = ended.exit_code < 0 ? "the exit code is unknown: the monitor was gone before the container ended"
                 : report->log_bytes_lost > 0
                     ? fmt::format("{} bytes of the log were lost: its disk was full", report->log_bytes_lost)
                     : "";
@@ -372,8 +372,55 @@ void tidy(engine& e) {
   if (needs_tidying(e)) e.records().checkpoint();
 }
 
+bool record_lost_start(engine& e, container_record& r) {
+  if (r.state != container_state::created && r.state != container_state::exited) return false;
+  const auto state = read_state(e.bundle_dir(r.id));
+  if (!state || state->boot_id != boot_id()) return false;
+  const unique_fd init = open_process(state->pid, state->start_time);
+  if ((!init || has_ended(init.get())) && !read_exit(e.bundle_dir(r.id))) return false;
+  r.state = container_state::running;
+  r.init = {state->pid, state->start_time, state->boot_id};
+  r.error.clear();
+  r.started_ns = now_ns();
+  r.finished_ns = 0;
+  e.records().transaction([&] {
+    e.records().update(r);
+    add_event(e, r, "start");
+  });
+  return true;
+}
+
+void adopt(engine& e, const container_record& r) {
+  report_channel report;
+  if (!fork_launcher_in_kit(report)) return report.wait_started_in_kit();
+  run_launcher(report, [&] {
+    leave_the_terminal_in_launcher();
+    launch_plan plan;
+    plan_monitor(e, r.id, plan);
+    started init;
+    init.pid = r.init.pid;
+    init.start_time = r.init.start_time;
+    init.waiter = open_process(init.pid, init.start_time);
+    if (!init.waiter) fail(errc::not_found, "adopt container {}: it has ended", r.name);
+    streams_of_launch streams = open_again_in_launcher(init.pid);
+    if (::unlink((plan.run_dir + "/attach").c_str()) != 0 && errno != ENOENT)
+      fail_errno(errno, "remove the socket of the container's last monitor");
+    save_state_in_launcher(plan.run_dir, init);
+    monitor_descriptors descriptors(plan, init, streams, {});
+    report.started();
+    descriptors.become_monitor_in_launcher(plan.monitor, false, false);
+  });
+}
+
 container_record current(engine& e, container_record r) {
-  if (!is_live(r)) return r;
+  if (!is_live(r)) {
+    if (::access(e.bundle_dir(r.id).c_str(), F_OK) != 0) return r;
+    const auto lock = try_lock_container(e, r.id);
+    if (!lock) return r;  // it is being started, or finished
+    r = e.records().container(r.id.text());
+    record_lost_start(e, r);
+    return r;
+  }
   if (r.init.boot_id == boot_id())
     if (const unique_fd init = open_process(r.init.pid, r.init.start_time); init && !has_ended(init.get())) return r;
   // Whoever holds the lock is finishing it now; what they will find is not ours to wait for.

@@ -81,6 +81,10 @@ file_lock hold(engine& e, const container_id& id) {
 
 /// A container whose records say that it runs: its processes and its freezer.
 void check_live(engine& e, container_record r, const std::string& object, report& out) {
+  const auto state = read_state(e.bundle_dir(r.id));
+  if (!state || !process_lives(state->monitor, state->monitor_start_time, state->boot_id))
+    out.found(object, "its monitor is gone: nobody writes its log or waits for its end", "{}given a new one",
+              [&] { adopt(e, r); });
   const cgroup group(fmt::format("kit-{}/{}", e.root_tag(), r.id.text()));
   const bool frozen = group.frozen();
   if (frozen == (r.state == container_state::paused)) return;
@@ -98,7 +102,7 @@ void check_container(engine& e, const container_id& id, report& out) {
   if (!lock) return;
   const auto found = e.records().find_container(id.text());
   if (!found) return;
-  const container_record& r = *found;
+  container_record r = *found;
   const std::string object = fmt::format("container {} ({})", r.name, r.id.brief());
   const std::string bundle = e.bundle_dir(id);
   const auto state = read_state(bundle);
@@ -111,14 +115,11 @@ void check_container(engine& e, const container_id& id, report& out) {
   } else if (is_live(r)) {
     lock = {};
     out.found(object, "recorded as running; its process is gone", "its exit {}recorded", [&] { finish(e, id); });
-  } else if (state && process_lives(state->pid, state->start_time, state->boot_id)) {
-    out.found(object, "it runs, and the records do not say so", "{}recorded as running", [&] {
-      container_record now = r;
-      now.state = container_state::running;
-      now.init = {state->pid, state->start_time, state->boot_id};
-      now.started_ns = now_ns();
-      e.records().update(now);
-    });
+  } else if (began && state &&
+             (process_lives(state->pid, state->start_time, state->boot_id) ||
+              ::access((bundle + "/exit.json").c_str(), F_OK) == 0)) {
+    lock = {};
+    out.found(object, "it was started, and the records do not say so", "{}recorded", [&] { current(e, r); });
   } else if (began) {
     out.found(object, "a start was interrupted", "its remains {}removed", [&] { end_run(e, r, [] {}); });
   }

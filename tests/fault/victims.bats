@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: Apache-2.0
+# The processes that live as long as a container: its monitor and its init, killed or stopped.
+load common
+
+state_file() { echo "$KIT_RUN_DIR/$TAG/containers/$(kit inspect -f '{{.Id}}' "$1")/state.json"; }
+monitor_of() { jq .monitor "$(state_file "$1")"; }
+lines_of() { kit logs "$1" | wc -l; }
+exit_code_of() { kit inspect -f '{{.State.ExitCode}}' "$1"; }
+says_more_than() { (($(lines_of "$1") > $2)); }
+talker() { kit run -d --name victim "$@" busybox sh -c 'trap "exit 5" TERM; while :; do echo more; sleep 0.05; done' >/dev/null; }
+begin() {
+  talker "$@"
+  within 5 says_more_than victim 2
+}
+
+@test "the monitor dies: shown as running, works, and can be stopped; its exit code is known" {
+  begin
+  kill -9 "$(monitor_of victim)"
+  is_running victim
+  kit exec victim true
+  kit stop victim
+  is_exited victim
+  [ "$(exit_code_of victim)" -eq 5 ]
+  [ "$(comes_to_order)" = "clean, exited" ]
+}
+
+@test "the monitor dies: a check gives it another, which goes on with the log and knows the exit" {
+  begin
+  local had
+  kill -9 "$(monitor_of victim)"
+  sleep 0.2
+  had=$(lines_of victim)
+  run -1 kit system check
+  [[ $output == *victim*"its monitor is gone"*"given a new one" ]]
+  within 5 says_more_than victim $((had + 3))
+  run -0 kit system check
+  kit kill --signal TERM victim
+  within 5 is_exited victim
+  [ "$(exit_code_of victim)" -eq 5 ]
+  [ "$(comes_to_order)" = "clean, exited" ]
+}
+
+@test "the monitor dies, then the container ends unseen: its exit is found, and said to be unknown" {
+  begin
+  kill -9 "$(monitor_of victim)"
+  kill -9 "$(pid_of victim)"
+  within 5 is_exited victim
+  # A kernel whose init process reaps late still knows: 137.
+  [[ $(exit_code_of victim) == -1 || $(exit_code_of victim) == 137 ]]
+  comes_to_order
+}
+
+@test "the monitor of a --rm container dies: the next command removes it when it has ended" {
+  begin --rm
+  kill -9 "$(monitor_of victim)"
+  kit stop victim
+  [ "$(comes_to_order)" = clean ]
+}
+
+@test "the init dies: exit code 137, and nothing is left" {
+  begin
+  kill -9 "$(pid_of victim)"
+  within 5 is_exited victim
+  [ "$(exit_code_of victim)" -eq 137 ]
+  [ "$(comes_to_order)" = "clean, exited" ]
+}
+
+@test "kit stop does not wait for ever for a monitor that somebody stopped" {
+  begin
+  local monitor
+  monitor=$(monitor_of victim)
+  kill -STOP "$monitor"
+  timeout 20 kit stop -t 1 victim
+  is_exited victim
+  kill -CONT "$monitor"
+  comes_to_order
+}
+
+@test "the init stopped: it can be killed" {
+  begin
+  kill -STOP "$(pid_of victim)"
+  kit stop -t 0 victim
+  is_exited victim
+  comes_to_order
+}
+
+# What runs beside a process that is stopped at a point: it works on the same root, and never waits for long.
+others_work() {
+  timeout 10 kit ps -a >/dev/null
+  timeout 10 kit run --rm busybox true
+  timeout 10 kit exec bystander true
+  timeout 10 kit system check >/dev/null || (($? == 1))
+  bystander_is_well
+}
+
+stopped_at() { # POINT COMMAND...
+  local point=$1 pid
+  shift
+  KIT_FAULT=$point=stop "$@" >/dev/null 2>&1 </dev/null &
+  pid=$!
+  stops() { pgrep -f -r T -- "$KIT_ROOT" >/dev/null || [[ $(ps -o stat= -p "$pid") == T* ]]; }
+  within 5 stops
+  others_work
+  [[ -z ${KIT_TEST_LONG:-} ]] || sleep 5
+  # shellcheck disable=SC2046
+  kill -CONT "$pid" $(pgrep -f -r T -- "$KIT_ROOT") || true
+  wait "$pid"
+}
+
+@test "a command stopped at a point: others work, and it completes when it goes on" {
+  local point failed=0
+  points_of kit run --rm --name victim busybox true | grep -v -e @child -e @monitor -e become_monitor | sampled 12 >"$BATS_TEST_TMPDIR/chosen"
+  while read -r point; do
+    if stopped_at "$point" kit run --rm --name victim busybox true && comes_to_order >"$BATS_TEST_TMPDIR/order"; then
+      printf '# %-8s %-46s %s\n' stopped "$point" "$(cat "$BATS_TEST_TMPDIR/order")" >&3
+    else
+      failed=$((failed + 1))
+      printf '# %-8s %-46s WRONG %s\n' stopped "$point" "$(cat "$BATS_TEST_TMPDIR/order")" >&3
+    fi
+  done <"$BATS_TEST_TMPDIR/chosen"
+  ((failed == 0))
+}
