@@ -96,20 +96,22 @@ others_work() {
 stopped_at() { # POINT COMMAND...
   local point=$1 pid
   shift
-  KIT_FAULT=$point=stop "$@" >/dev/null 2>&1 </dev/null &
+  KIT_FAULT=$point=stop timeout 60 "$@" >/dev/null 2>&1 </dev/null &
   pid=$!
-  stops() { pgrep -f -r T -- "$KIT_ROOT" >/dev/null || [[ $(ps -o stat= -p "$pid") == T* ]]; }
+  # The command, below timeout; or the launcher it forked.
+  stopped() { ps -o pid=,stat= --ppid "$pid,$(pgrep -d , -P "$pid")" | awk '$2 ~ /^T/ {print $1}'; }
+  stops() { [[ -n $(stopped) ]]; }
   within 5 stops
   others_work
   [[ -z ${KIT_TEST_LONG:-} ]] || sleep 5
   # shellcheck disable=SC2046
-  kill -CONT "$pid" $(pgrep -f -r T -- "$KIT_ROOT") || true
+  kill -CONT $(stopped)
   wait "$pid"
 }
 
 @test "a command stopped at a point: others work, and it completes when it goes on" {
   local point failed=0
-  points_of kit run --rm --name victim busybox true | grep -v -e @child -e @monitor -e become_monitor | sampled 12 >"$BATS_TEST_TMPDIR/chosen"
+  points_of kit run --rm --name victim busybox true | grep -v -e @child -e @monitor -e become_monitor | sampled 15 >"$BATS_TEST_TMPDIR/chosen"
   while read -r point; do
     if stopped_at "$point" kit run --rm --name victim busybox true && comes_to_order >"$BATS_TEST_TMPDIR/order"; then
       printf '# %-8s %-46s %s\n' stopped "$point" "$(cat "$BATS_TEST_TMPDIR/order")" >&3
