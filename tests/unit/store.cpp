@@ -9,6 +9,7 @@
 
 #include "kit/image/archive.hpp"
 #include "kit/system/error.hpp"
+#include "kit/system/nameless_file.hpp"
 #include "scratch.hpp"
 
 using namespace kit;
@@ -61,6 +62,29 @@ TEST_CASE("a stream is stored only if it is what was expected") {
   CHECK(store.put_blob(source().get(), "text").size == 3);
   CHECK(store.read_blob(abc) == "abc");
   CHECK(code_of([&] { store.put_blob(open_file(root.path(), O_RDONLY).get(), "text"); }) == errc::invalid);
+}
+
+TEST_CASE("a file has no name until it is whole") {
+  scratch root;
+  const std::string path = root / "file";
+  const auto write = [&](const char* text, bool replace, bool finish = true) {
+    nameless_file file(root.path(), 0640);
+    write_all(file.get(), text, path);
+    CHECK(names_in(root.path()).size() == (::access(path.c_str(), F_OK) == 0 ? 1 : 0));
+    if (finish) replace ? file.replace(path) : file.publish(path);
+  };
+  write("never", false, false);
+  CHECK(names_in(root.path()).empty());
+  write("first", false);
+  write("second", false);
+  CHECK(read_file(path) == "first");
+  write("third", true);
+  CHECK(read_file(path) == "third");
+  ::unlink(path.c_str());
+  write("fourth", true);
+  CHECK(read_file(path) == "fourth");
+  CHECK(names_in(root.path()) == std::vector<std::string>{"file"});
+  CHECK_THROWS_AS(nameless_file(root / "absent"), error);
 }
 
 TEST_CASE("what is no digest names no file") {

@@ -47,7 +47,7 @@ void blob_stream::digests(kit::unpacked& answer) {
 
 void blob_stream::refuse(const std::string& reason) const {
   if (failure_) std::rethrow_exception(failure_);
-  fail(errc::invalid, "unpack archive: {}", reason);
+  fail(errc::invalid, "unpack archive: {}", read_ == 0 ? "it is empty" : reason);
 }
 
 std::size_t blob_stream::fill() {
@@ -108,7 +108,10 @@ bool tar_reader::data(std::string_view& bytes, std::int64_t& offset) {
 
 void tar_reader::refuse() const {
   if (failure_) std::rethrow_exception(failure_);
-  fail(errc::invalid, "unpack archive: after entry \"{:.200}\": {}", name_, why(tar_.get()));
+  if (!name_.empty()) fail(errc::invalid, "unpack archive: after entry \"{:.200}\": {}", name_, why(tar_.get()));
+  const bool unknown = ::archive_format(tar_.get()) == 0;
+  fail(errc::invalid, "unpack archive: {}",
+       unknown ? "it is no tar archive, plain or compressed by gzip or zstd" : why(tar_.get()));
 }
 
 // libarchive takes the end of the stream for the end of the archive. The blocks of zeros that mark it are what tells a
