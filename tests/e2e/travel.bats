@@ -23,7 +23,8 @@ start_docker() {
     export NO_DOCKER="dockerd is not installed"
     return
   fi
-  env -u BATS_RUN_TMPDIR dockerd --data-root "$DOCKER_DIR/data" --exec-root "$DOCKER_DIR/run" \
+  # It ends with this file's process, however that ends.
+  setpriv --pdeathsig TERM dockerd --data-root "$DOCKER_DIR/data" --exec-root "$DOCKER_DIR/run" \
     --pidfile "$DOCKER_DIR/pid" --host "unix://$DOCKER_DIR/socket" --bridge none --iptables=false --ip6tables=false \
     --ip-forward=false --storage-driver vfs --cgroup-parent "kit-travel-$$" --userland-proxy=false \
     >"$DOCKER_DIR/log" 2>&1 3>&- 4>&- </dev/null &
