@@ -179,8 +179,9 @@ class util_linux : public runtime {
   }
   void set_up() override { program_ = installed("unshare"); }
   [[nodiscard]] command run(const std::string&, bool, const command& program) const override {
-    return command{program_, "--mount",  "--uts",  "--ipc",        "--net",
-                   "--pid",  "--cgroup", "--fork", "--mount-proc", "--root=" + rootfs_} +
+    return command{program_} + (is_root() ? command{} : command{"--user", "--map-root-user"}) +
+           command{"--mount",          "--uts", "--ipc", "--net", "--pid", "--cgroup", "--fork", "--mount-proc",
+                   "--root=" + rootfs_} +
            program;
   }
 

@@ -134,6 +134,17 @@ normalized() {
   within 5 eval '! pgrep -f "$TMPDIR"'
 }
 
+@test "without root, the start-up benchmark measures what can be, and says what cannot" {
+  local open=$BATS_TEST_TMPDIR/open
+  mkdir -m 777 "$open"
+  run setpriv --reuid 65534 --regid 65534 --clear-groups env TMPDIR="$open" \
+    kit-bench startup -n 2 --only unshare --cases run -o - --json
+  [[ $output == *"only root can start containers"* ]]
+  [[ $output == *'"name":"unshare"'* ]]
+  run ! setpriv --reuid 65534 --regid 65534 --clear-groups kit-bench floor
+  [[ $output == *"only root"* ]]
+}
+
 @test "an unknown benchmark, option or value is refused in one line" {
   run ! kit bench nonsense
   [[ $output == *"'nonsense' is no benchmark"* ]]
