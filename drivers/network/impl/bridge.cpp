@@ -35,13 +35,14 @@ plan read(const network& n) {
   return p;
 }
 
-/// The bridge of `n`. Throws not_found without it, conflict if it is another's.
-net_link bridge_of(netlink& host, const network& n) {
+/// The bridge of `n`. Throws not_found without it, conflict if it is another's; `unmarked` if nobody's.
+net_link bridge_of(netlink& host, const network& n, errc unmarked = errc::conflict) {
   auto link = host.find_link(n.link);
   if (!link) fail(errc::not_found, "look for the bridge {} of network {}: there is none", n.link, n.name);
   if (link->alias != n.owner)
-    fail(errc::conflict, "use the bridge {} of network {}: its alias says \"{}\", not {}; rename that link", n.link,
-         n.name, link->alias, n.owner);
+    fail(link->alias.empty() ? unmarked : errc::conflict,
+         "use the bridge {} of network {}: its alias says \"{}\", not {}; rename that link", n.link, n.name,
+         link->alias, n.owner);
   return *link;
 }
 
@@ -243,6 +244,11 @@ void bridge::create(const network& n) {
   const plan p = read(n);
   const bool ipv6 = detail::has_ipv6(p.ranges);
   netlink host;
+  std::optional<file_lock> alone;  // of many first containers one makes the bridge
+  if (!run_dir_.empty()) {
+    make_directories(run_dir_);
+    alone.emplace(file_lock::wait(run_dir_ + "/create.lock"));
+  }
   auto link = host.find_link(n.link);
   const bool fresh = !link;
   if (fresh)
@@ -296,7 +302,8 @@ attachment bridge::attach(const network& n, const endpoint& e) {
   const std::string mark = detail::mark_of(n, e);
   netlink host;
   netlink inside(e.netns);
-  const net_link on = bridge_of(host, n);
+  // For a moment it has no alias yet: then who creates it again waits until it is made.
+  const net_link on = bridge_of(host, n, errc::not_found);
 
   auto outer = host.find_link(e.link);
   if (outer && outer->alias != mark)

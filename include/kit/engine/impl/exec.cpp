@@ -125,7 +125,14 @@ int exec(engine& e, const container_id& id, const exec_spec& x) {
   const std::string process = KIT_STEP(process_json(plan_process(e, r, x)));
   const container c = e.as_container(r);
   const auto exec_process = [&](const stdio& io) {
-    return in_step("exec_process", [&] { return isolation.exec(c, process, io); });
+    try {
+      return in_step("exec_process", [&] { return isolation.exec(c, process, io); });
+    } catch (const error&) {
+      // A container that ends meanwhile loses its namespaces a moment before its process.
+      const unique_fd init = open_process(r.init.pid, r.init.start_time);
+      if (init && !has_ended(init.get(), std::chrono::milliseconds(100))) throw;
+    }
+    fail(errc::conflict, "container {} is not running", r.name);
   };
   struct sigaction ignore {};
   ignore.sa_handler = SIG_IGN;

@@ -323,11 +323,10 @@ container_record finish(engine& e, const container_id& id, int init) {
   auto report = read_exit(e.bundle_dir(id));
   if (!report || report->code < 0) {
     unique_fd found;
-    if (init < 0 && r.init.boot_id == boot_id()) {
-      found = open_process(r.init.pid, r.init.start_time);
-      init = found.get();
-    }
-    if (init >= 0 && !has_ended(init)) return r;
+    if (r.init.boot_id == boot_id()) found = open_process(r.init.pid, r.init.start_time);
+    // Also of a caller whose own was another's to finish, who then started it again.
+    if (found && !has_ended(found.get())) return r;
+    if (init < 0) init = found.get();
     if (!report) report = KIT_STEP(wait_exit_report(e, r));
     if ((!report || report->code < 0) && init >= 0)
       if (const auto code = exit_code_of(init)) report = exit_report{*code, now_ns()};
