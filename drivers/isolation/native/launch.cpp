@@ -191,8 +191,9 @@ std::optional<launch_report> next_report(int socket) {
   for (;;) {
     const ssize_t size = ::recv(socket, &report, sizeof report, 0);
     if (size == sizeof report) return report;
-    if (size < 0 && errno == EINTR) continue;
-    if (size == 0 || (size < 0 && errno == ECONNRESET)) return {};
+    // ECONNRESET: it ended without reading all we sent, and is told before what it said last.
+    if (size < 0 && (errno == EINTR || errno == ECONNRESET)) continue;
+    if (size == 0) return {};
     fail_errno(size < 0 ? errno : EPROTO, "read the child's report");
   }
 }

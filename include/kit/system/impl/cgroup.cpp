@@ -98,11 +98,18 @@ int remove_groups(const std::string& directory) {
   return ::rmdir(directory.c_str()) == 0 || errno == ENOENT ? 0 : errno;
 }
 
-/// Version 1 lets nobody into a cpuset without cpus and memory nodes: a new one takes its parent's.
+/// Version 1 lets nobody into a cpuset without cpus and memory nodes: a new one takes its parent's. Who made that a moment
+/// ago may not have filled it yet. The hierarchy's top is never empty.
 void fill_cpuset(const std::string& directory) {
   const std::string parent = directory.substr(0, directory.rfind('/'));
   for (const char* file : {"/cpuset.cpus", "/cpuset.mems"}) {
-    if (trimmed(read_file(directory + file)).empty()) write_value(directory + file, trimmed(read_file(parent + file)));
+    if (!trimmed(read_file(directory + file)).empty()) continue;
+    std::string value = trimmed(read_file(parent + file));
+    if (value.empty()) {
+      fill_cpuset(parent);
+      value = trimmed(read_file(parent + file));
+    }
+    write_value(directory + file, value);
   }
 }
 
