@@ -135,13 +135,17 @@ normalized() {
 }
 
 @test "without root, the start-up benchmark measures what can be, and says what cannot" {
-  local open=$BATS_TEST_TMPDIR/open
-  mkdir -m 777 "$open"
-  run setpriv --reuid 65534 --regid 65534 --clear-groups env TMPDIR="$open" \
-    kit-bench startup -n 2 --only unshare --cases run -o - --json
+  nobody() { setpriv --reuid 65534 --regid 65534 --clear-groups "$@"; }
+  nobody test -x "$(type -P kit-bench)" || skip "others than root cannot reach $(type -P kit-bench)"
+  nobody unshare --user --map-root-user true || skip "this host gives others than root no user namespace"
+  local open
+  open=$(mktemp -d)
+  chmod 777 "$open"
+  run nobody env TMPDIR="$open" kit-bench startup -n 2 --only unshare --cases run -o - --json
+  rm -r "$open"
   [[ $output == *"only root can start containers"* ]]
   [[ $output == *'"name":"unshare"'* ]]
-  run ! setpriv --reuid 65534 --regid 65534 --clear-groups kit-bench floor
+  run ! nobody kit-bench floor
   [[ $output == *"only root"* ]]
 }
 
