@@ -22,7 +22,7 @@ teardown_file() { remove_root; }
 inventory() {
   grep -F "${KIT_ROOT%/root}" /proc/self/mountinfo || true
   ip -o link show | sed -E 's/^[0-9]+: ([^:@]+).*/link \1/'
-  find /sys/fs/cgroup -mindepth 2 -maxdepth 3 -path "*/kit-$TAG/*" -type d
+  find /sys/fs/cgroup/*/"kit-$TAG" /sys/fs/cgroup/"kit-$TAG" -mindepth 1 -maxdepth 1 -type d 2>/dev/null || true
   pgrep -fl -- "$KIT_ROOT" | sort
   find "$KIT_ROOT" "$KIT_RUN_DIR" -mindepth 1 -maxdepth 4 -not -path '*/trash/*' -not -path '*/diff/*' -not -path '*/work/*' \
     -not -name 'kit.db*' | sort
@@ -79,10 +79,9 @@ comes_to_order() {
     [[ $(kit inspect -f '{{.Name}}' "$id") == */bystander || $(kit inspect -f '{{.Name}}' "$id") == bystander ]] && continue
     timeout 20 kit rm -f "$id" >/dev/null || { echo "rm -f fails"; return 1; }
   done
-  for reference in $(kit images --format '{{.Repository}}'); do
-    [[ $reference == busybox ]] && continue
+  for reference in $(kit images --no-trunc --format '{{.Repository}} {{.ID}}' | awk '$1 != "busybox" {print $2}'); do
     kit run --rm "$reference" true || { echo "image $reference does not run"; return 1; }
-    kit rmi "$reference" >/dev/null || { echo "rmi fails"; return 1; }
+    kit rmi -f "$reference" >/dev/null || { echo "rmi fails"; return 1; }
   done
   as_before() { inventory >"$BATS_TEST_TMPDIR/after"; diff "$BATS_FILE_TMPDIR/before" "$BATS_TEST_TMPDIR/after" >"$BATS_TEST_TMPDIR/left"; }
   within 10 as_before || { echo "left behind: $(cat "$BATS_TEST_TMPDIR/left")"; return 1; }

@@ -10,17 +10,17 @@ running_and_changed() { kit run -d --name victim busybox sh -c 'echo more >/srv/
 
 unpacked_elsewhere() { kit import "$BATS_FILE_TMPDIR/rootfs.tar" made >/dev/null; }
 
-@test "run" { cut_short run 6 nothing kit run --name victim busybox true; }
-@test "run --rm" { cut_short run--rm 8 nothing kit run --rm --name victim busybox true; }
-@test "run -d, whose monitor finishes it" { cut_short run-d 6 nothing kit run -d --name victim busybox true; }
-@test "exec" { cut_short exec 3 running kit exec victim true; }
-@test "stop" { cut_short stop 3 running kit stop -t 0 victim; }
-@test "rm" { cut_short rm 3 changed kit rm victim; }
-@test "rm -f" { cut_short rm-f 4 running kit rm -f victim; }
-@test "commit" { cut_short commit 4 changed kit commit victim made; }
-@test "commit of a running container" { cut_short commit-r 4 running_and_changed kit commit victim made; }
-@test "unpack" { cut_short unpack 4 unpacked_elsewhere kit create --storage vfs --name victim made; }
-@test "rmi" { cut_short rmi 3 unpacked_elsewhere kit rmi made; }
+@test "run" { cut_short run 14 nothing kit run --name victim busybox true; }
+@test "run --rm" { cut_short run--rm 22 nothing kit run --rm --name victim busybox true; }
+@test "run -d, whose monitor finishes it" { cut_short run-d 16 nothing kit run -d --name victim busybox true; }
+@test "exec" { cut_short exec 5 running kit exec victim true; }
+@test "stop" { cut_short stop 6 running kit stop -t 0 victim; }
+@test "rm" { cut_short rm 6 changed kit rm victim; }
+@test "rm -f" { cut_short rm-f 8 running kit rm -f victim; }
+@test "commit" { cut_short commit 10 changed kit commit victim made; }
+@test "commit of a running container" { cut_short commit-r 10 running_and_changed kit commit victim made; }
+@test "unpack" { cut_short unpack 9 unpacked_elsewhere kit create --storage vfs --name victim made; }
+@test "rmi" { cut_short rmi 7 unpacked_elsewhere kit rmi made; }
 @test "load" {
   changed
   kit commit victim made >/dev/null
@@ -43,4 +43,4 @@ unpacked_elsewhere() { kit import "$BATS_FILE_TMPDIR/rootfs.tar" made >/dev/null
   [ ! -e "$BATS_TEST_TMPDIR/half" ]
   [ "$(ls -A "$directory")" = file ]
 }
-@test "import" { cut_short import 4 nothing kit import "$BATS_FILE_TMPDIR/rootfs.tar" made; }
+@test "import" { cut_short import 10 nothing kit import "$BATS_FILE_TMPDIR/rootfs.tar" made; }

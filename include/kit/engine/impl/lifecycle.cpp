@@ -165,11 +165,17 @@ file_lock make_and_lock(engine& e, const container_id& id) {
   const std::string directory = e.container_dir(id);
   for (;;) {
     make_directories(directory, 0711);
-    file_lock lock = file_lock::wait_directory(directory);
-    struct stat locked {
-    }, there{};
-    if (::fstat(lock.get(), &locked) == 0 && ::stat(directory.c_str(), &there) == 0 && locked.st_ino == there.st_ino)
-      return lock;
+    try {
+      file_lock lock = file_lock::wait_directory(directory);
+      struct stat locked {};
+      struct stat there {};
+      if (::fstat(lock.get(), &locked) == 0 && ::stat(directory.c_str(), &there) == 0 && locked.st_ino == there.st_ino)
+        return lock;
+    } catch (const error& x) {
+      if (x.code() == errc::not_found) continue;
+      ::rmdir(directory.c_str());
+      throw;
+    }
   }
 }
 }  // namespace
