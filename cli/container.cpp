@@ -165,11 +165,14 @@ int start(invocation& call) {
           .parse(call.words);
   attached = attached || interactive;
   if (attached && words.size() > 1) throw usage_error(call.command(), "attach to one container at a time");
-  if (!attached)
-    return for_each(words, [&](const std::string& word) {
+  if (!attached) {
+    const int code = for_each(words, [&](const std::string& word) {
       kit::start(call.engine(), find(call, word).id, {});
       fmt::print("{}\n", word);
     });
+    tidy_beside(call.engine());
+    return code;
+  }
   kit::engine& engine = call.engine();
   const container_record c = find(call, words.front());
   const container_spec spec = spec_from_json(c.spec);
@@ -434,6 +437,14 @@ int internal_finish(invocation& call) {
           .parse(call.words);
   const auto found = call.engine().records().find_container(words.front());
   if (found) finish(call.engine(), found->id);
+  tidy(call.engine());
+  return 0;
+}
+
+int internal_tidy(invocation& call) {
+  options(call.command(), "",
+          "Move the records' log into the database; commands that leave containers behind call this.")
+      .parse(call.words);
   tidy(call.engine());
   return 0;
 }

@@ -116,6 +116,7 @@ int create(invocation& call) {
   const container_record made = kit::create(call.engine(), spec);
   file.write(made.id);
   fmt::print("{}\n", made.id.text());
+  tidy_beside(call.engine());
   return 0;
 }
 
@@ -165,6 +166,7 @@ int run(invocation& call) {
   }
   if (spec.detach) {
     fmt::print("{}\n", made.id.text());
+    tidy_beside(engine);
     return 0;
   }
   const stream_options how{

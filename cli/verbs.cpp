@@ -54,6 +54,7 @@ constexpr verb table[] = {
     {"internal complete", "Complete a command line",                                 "",         1,   internal_complete},
     {"internal finish",   "Record a container's exit",                               "container", 1,   internal_finish},
     {"internal faults",   "List the points at which a command can be cut short",     "",          1,   internal_faults},
+    {"internal tidy",     "Move the records' log into the database",                 "",          1,   internal_tidy},
     {"internal unpack",   "Unpack an image in a storage driver",                     "image",     1,   internal_unpack},
 };
 // clang-format on

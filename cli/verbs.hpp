@@ -99,8 +99,8 @@ int plugin_check(invocation&);  // plugin_check.cpp, in kit-image
 int network_ls(invocation&);    // network.cpp
 int driver_ls(invocation&);     // driver.cpp
 int driver_probe(invocation&);
-int plugin_ls(invocation&);     // plugin.cpp
-int bench(invocation&);         // system.cpp
+int plugin_ls(invocation&);  // plugin.cpp
+int bench(invocation&);      // system.cpp
 int system_check(invocation&);
 int system_info(invocation&);
 int system_prune(invocation&);
@@ -108,6 +108,7 @@ int version(invocation&);
 int completion_bash(invocation&);  // completion.cpp
 int internal_complete(invocation&);
 int internal_finish(invocation&);  // container.cpp
+int internal_tidy(invocation&);
 int internal_faults(invocation&);  // fault.cpp
 
 }  // namespace kit::cli

@@ -57,6 +57,9 @@ void remove(engine&, const container_id&, bool force);
 /// internal finish` ends with it. needs_tidying() says, cheaply, whether there is enough of it.
 void tidy(engine&);
 bool needs_tidying(engine&);
+/// The same by a process of its own, which nobody waits for, if there is enough and no other is at it: for commands that
+/// leave containers behind. A thousand starts without an end would leave the next to read a log of 60 MiB.
+void tidy_beside(engine&);
 
 /// The record, its state checked against the kernel: a container recorded as running whose process is gone is finished
 /// first (reconcile.hpp).

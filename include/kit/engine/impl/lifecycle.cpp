@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <signal.h>
+#include <spawn.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -375,6 +376,32 @@ bool needs_tidying(engine& e) {
 
 void tidy(engine& e) {
   if (needs_tidying(e)) e.records().checkpoint();
+}
+
+void tidy_beside(engine& e) {
+  if (!needs_tidying(e)) return;
+  const engine_config& c = e.config();
+  // The process inherits it, and lets go of it by its end.
+  const file_lock alone = file_lock::try_now(c.run_dir + "/tidy.lock");
+  if (!alone) return;
+  std::vector<std::string> args = {c.program, "--root", c.root, "--run-dir", c.run_dir, "internal", "tidy"};
+  std::vector<char*> argv;
+  argv.reserve(args.size() + 1);
+  for (std::string& a : args) argv.push_back(a.data());
+  argv.push_back(nullptr);
+  posix_spawn_file_actions_t files;
+  posix_spawnattr_t attributes;
+  ::posix_spawn_file_actions_init(&files);
+  ::posix_spawnattr_init(&attributes);
+  for (int fd : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO})
+    ::posix_spawn_file_actions_addopen(&files, fd, "/dev/null", O_RDWR, 0);
+  ::posix_spawn_file_actions_adddup2(&files, alone.get(), alone.get());
+  ::posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSID);
+  pid_t pid = 0;
+  const int failed = ::posix_spawn(&pid, argv[0], &files, &attributes, argv.data(), environ);
+  ::posix_spawn_file_actions_destroy(&files);
+  ::posix_spawnattr_destroy(&attributes);
+  if (failed != 0) this_call().log(log_level::warning, fmt::format("execute {}: {}", args[0], errno_text(failed)));
 }
 
 bool record_lost_start(engine& e, container_record& r) {
