@@ -113,9 +113,9 @@ int command_line(int argc, char** argv) {
                       fmt::format("'{}' is not a kit command", noun ? words[0] + " " + words[1] : words[0]));
   }
   const bool two_words = v->name.find(' ') != std::string_view::npos;
-  voice context(debug, *v);
-  call_scope scope(context);
   try {
+    voice context(debug, *v);
+    call_scope scope(context);
     invocation call(*v, arguments(words.begin() + (two_words ? 2 : 1), words.end()), configure(where), argv);
     const int code = v->run(call);
     if (std::fflush(stdout) != 0 && errno != EPIPE) fail_errno(errno, "write to stdout");

@@ -6,7 +6,10 @@ load ../e2e/common
 setup_file() {
   new_root
   import_busybox
+  # Another layer than busybox's: the same one would be there already.
   busybox_rootfs >"$BATS_FILE_TMPDIR/rootfs.tar"
+  echo other >"$BATS_FILE_TMPDIR/other"
+  tar -rf "$BATS_FILE_TMPDIR/rootfs.tar" -C "$BATS_FILE_TMPDIR" ./other
   kit run -d --name bystander busybox sh -c 'while :; do echo alive; sleep 0.1; done' >/dev/null
   BYSTANDER=$(pid_of bystander)
   TAG=$(kit system info --format '{{.RootTag}}')

@@ -83,8 +83,13 @@ file_lock hold(engine& e, const container_id& id) {
 void check_live(engine& e, container_record r, const std::string& object, report& out) {
   const auto state = read_state(e.bundle_dir(r.id));
   if (!state || !process_lives(state->monitor, state->monitor_start_time, state->boot_id))
-    out.found(object, "its monitor is gone: nobody writes its log or waits for its end", "{}given a new one",
-              [&] { adopt(e, r); });
+    out.found(object, "its monitor is gone: nobody writes its log or waits for its end", "{}given a new one", [&] {
+      try {
+        adopt(e, r);
+      } catch (const error&) {  // it may have ended at this very moment: the next check finds that
+        if (process_lives(r.init.pid, r.init.start_time, r.init.boot_id)) throw;
+      }
+    });
   const cgroup group(fmt::format("kit-{}/{}", e.root_tag(), r.id.text()));
   const bool frozen = group.frozen();
   if (frozen == (r.state == container_state::paused)) return;
