@@ -125,7 +125,8 @@ int ps(invocation& call) {
                          });
 
   std::vector<container_record> containers;
-  for (const container_record& c : call.engine().records().containers()) {
+  records& known = call.engine().records();
+  for (const container_record& c : any_state ? known.containers() : known.live_containers()) {
     try {
       const container_record now = current(call.engine(), c);
       const bool gone = now.state == container_state::removing && c.state != now.state;  // --rm: it had ended

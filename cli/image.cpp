@@ -31,26 +31,27 @@ int image_ls(invocation& call) {
   const std::vector<filter> filters = parse_filters(filter_texts, {"dangling", "label", "reference"});
   records& known = call.engine().records();
   const std::int64_t now = now_ns();
-  for (const image_record& i : known.images()) {
+  for (const image_summary& summary : known.image_summaries()) {
+    const image_record& i = summary.image;
     // As the records keep it, the tag is always there: REPOSITORY:TAG.
     const std::size_t colon = i.reference.rfind(':');
     const std::string repository = i.reference.empty() ? "<none>" : i.reference.substr(0, colon);
     const std::string tag = i.reference.empty() ? "<none>" : i.reference.substr(colon + 1);
     const auto named = [&](const std::string& text) { return repository == text || i.reference == text; };
     if (!words.empty() && !named(words.front())) continue;
-    const auto manifest = known.manifest(i.digest);
     const auto passes = [&](const filter& f) {
       if (f.key == "dangling") return (f.value == "true") == i.reference.empty();
       if (f.key == "reference") return named(f.value);
+      const auto manifest = known.manifest(i.digest);
       if (!manifest) return false;
       return ranges::any_of(parse_image_config(manifest->config).labels,
                             [&](const option& l) { return l.key == f.value || l.key + "=" + l.value == f.value; });
     };
     if (!ranges::all_of(filters, passes)) continue;
-    const std::int64_t created = manifest ? manifest->created_ns : i.created_ns;
+    const std::int64_t created = summary.created_ns;
     const std::string id = list.full_ids() ? i.digest : brief_digest(i.digest);
     list.add({id, repository, tag, id, created == 0 ? "N/A" : human_duration(now - created) + " ago",
-              human_size(manifest ? manifest->size : 0), local_time(created), i.digest});
+              human_size(summary.size), local_time(created), i.digest});
   }
   list.print();
   return 0;

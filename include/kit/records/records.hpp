@@ -100,6 +100,13 @@ struct image_record {
   std::int64_t created_ns = 0;  ///< of the name: when it was given
 };
 
+/// A line of a list of images.
+struct image_summary {
+  image_record image;
+  std::uint64_t size = 0;       ///< of its blobs
+  std::int64_t created_ns = 0;  ///< of the manifest
+};
+
 /// What kit needs of a manifest at a start, without reading blobs.
 struct manifest_record {
   std::string digest;
@@ -163,7 +170,8 @@ class records {
   /// invalid if a prefix is ambiguous.
   container_record container(std::string_view id_or_name);
   std::optional<container_record> find_container(std::string_view id_or_name);
-  std::vector<container_record> containers();  ///< newest first
+  std::vector<container_record> containers();       ///< newest first
+  std::vector<container_record> live_containers();  ///< running or paused; does not look at the others
   /// Writes every member of the record. Throws not_found if it is gone, conflict as insert().
   void update(const container_record&);
   void rename(const container_id&, const std::string& name);
@@ -202,7 +210,8 @@ class records {
   /// By reference, digest, or unique prefix of the digest's hexadecimal part. Throws as container().
   image_record image(std::string_view reference_or_digest);
   std::optional<image_record> find_image(std::string_view reference_or_digest);
-  std::vector<image_record> images();  ///< also those without a name, newest first
+  std::vector<image_record> images();            ///< also those without a name, newest first
+  std::vector<image_summary> image_summaries();  ///< the same, without a look at any manifest
   std::vector<container_id> containers_using_image(const std::string& digest);
 
   std::optional<layer_id> unpacked(const std::string& driver, const std::string& chain_id);

@@ -242,6 +242,15 @@ std::vector<container_record> records::containers() {
   return list;
 }
 
+std::vector<container_record> records::live_containers() {
+  std::vector<container_record> list;
+  // The condition is that of the index containers_live, word for word.
+  query q(impl_->db, "SELECT " KIT_CONTAINER_COLUMNS
+                     " FROM containers WHERE state IN ('running', 'paused') ORDER BY created_ns DESC, id");
+  while (q.next()) list.push_back(read_container(q));
+  return list;
+}
+
 void records::update(const container_record& c) {
   bool updated = false;
   {
@@ -398,12 +407,18 @@ image_record records::image(std::string_view reference_or_digest) {
   fail(errc::not_found, "no such image: {}", reference_or_digest);
 }
 
+std::vector<image_summary> records::image_summaries() {
+  std::vector<image_summary> list;
+  query q(impl_->db,
+          "SELECT coalesce(i.reference, ''), m.digest, coalesce(i.created_ns, m.created_ns) AS made, m.size, "
+          "m.created_ns FROM manifests m LEFT JOIN images i ON i.digest = m.digest ORDER BY made DESC, i.reference");
+  while (q.next()) list.push_back({read_image(q), static_cast<std::uint64_t>(q.number(3)), q.number(4)});
+  return list;
+}
+
 std::vector<image_record> records::images() {
   std::vector<image_record> list;
-  query q(impl_->db,
-          "SELECT coalesce(i.reference, ''), m.digest, coalesce(i.created_ns, m.created_ns) AS made FROM manifests m "
-          "LEFT JOIN images i ON i.digest = m.digest ORDER BY made DESC, i.reference");
-  while (q.next()) list.push_back(read_image(q));
+  for (image_summary& s : image_summaries()) list.push_back(std::move(s.image));
   return list;
 }
 
