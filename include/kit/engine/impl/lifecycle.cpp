@@ -36,14 +36,14 @@ void add_event(engine& e, const container_record& r, std::string action, std::ve
   e.records().add({now_ns(), "container", std::move(action), r.id.str(), std::move(attributes)});
 }
 
-/// Calls `work` again while the kernel still lets go of something.
+/// Calls `work` again while the kernel still lets go of something, or a process that ends writes a last file.
 template <class F>
 void retry_busy(F work) {
   for (int attempt = 0;; ++attempt) {
     try {
       return work();
     } catch (const error& e) {
-      if (e.code() != errc::busy || attempt == 100) throw;
+      if ((e.code() != errc::busy && e.sys_errno() != ENOTEMPTY) || attempt == 100) throw;
     }
     std::this_thread::sleep_for(milliseconds(20));
   }
@@ -199,7 +199,7 @@ void end_run(engine& e, const container_record& r, function_ref<void()> record) 
     });
   });
   // Last: exit.json stands in it, and until the exit is recorded that is all there is to know of it.
-  in_step("remove_bundle", [&] { remove_tree(e.bundle_dir(r.id)); });
+  in_step("remove_bundle", [&] { retry_busy([&] { remove_tree(e.bundle_dir(r.id)); }); });
 }
 
 file_lock lock_images(engine& e) { return file_lock::wait(e.config().root + "/images.lock", file_lock::mode::shared); }
