@@ -19,7 +19,7 @@ unpacked_elsewhere() { kit import "$BATS_FILE_TMPDIR/rootfs.tar" made >/dev/null
 @test "rm -f" { cut_short rm-f 8 running kit rm -f victim; }
 @test "commit" { cut_short commit 10 changed kit commit victim made; }
 @test "commit of a running container" { cut_short commit-r 10 running_and_changed kit commit victim made; }
-@test "unpack" { cut_short unpack 9 unpacked_elsewhere kit create --storage vfs --name victim made; }
+@test "unpack" { cut_short unpack 9 unpacked_elsewhere kit create --storage vfs --name victim made true; }
 @test "rmi" { cut_short rmi 7 unpacked_elsewhere kit rmi made; }
 @test "load" {
   changed
