@@ -326,11 +326,17 @@ void first_use_by_many_at_once(storage_fixture& f) {
   std::vector<stacked_layer> layers;
   for (int i = 0; i < 6; ++i) layers.push_back(f.named());
   std::vector<std::unique_ptr<worker>> processes;
+  auto [gate, shut] = make_pipe();  // open once nobody holds it shut: when all are there
+  const int gate_fd = gate.get(), shut_fd = shut.get();
   for (const stacked_layer& l : layers)
-    processes.push_back(std::make_unique<worker>(f, [&](storage_subject& d) {
+    processes.push_back(std::make_unique<worker>(f, [&l, gate_fd, shut_fd](storage_subject& d) {
+      ::close(shut_fd);
+      char none = 0;
+      (void)!::read(gate_fd, &none, 1);
       d.create(l);
       d.freeze(l.id);
     }));
+  shut.reset();
   for (const auto& process : processes) process->join();
   expect(f.layers().size() == layers.size(), "{} layers of {} are there", f.layers().size(), layers.size());
 }
