@@ -77,7 +77,7 @@ comes_to_order() {
     sleep 0.05
   done
   local listed
-  listed=$(kit ps -a --filter name=victim --format '{{.State}}')
+  listed=$(kit ps -a --filter name=victim --format '{{.State}}' | xargs)
   for id in $(kit ps -aq --no-trunc); do
     [[ $(kit inspect -f '{{.Name}}' "$id") == */bystander || $(kit inspect -f '{{.Name}}' "$id") == bystander ]] && continue
     timeout 20 kit rm -f "$id" >/dev/null || { echo "rm -f fails"; return 1; }

@@ -30,7 +30,7 @@ worker() { # SEED
 victims() { pgrep --ns $$ --nslist net -x 'kit|kit-image|kit-monitor' | grep -vx "$WATCHED"; }
 
 @test "random kills under load" {
-  local kills=${KIT_TEST_LONG:+500} seed=${KIT_TEST_SEED:-$$} round killed done=0 jobs=() findings=0 outcome list
+  local kills=${KIT_TEST_LONG:+500} seed=${KIT_TEST_SEED:-$$} round killed done=0 jobs=() outcome list
   kills=${kills:-40}
   WATCHED=$(jq .monitor "$KIT_RUN_DIR/$TAG/containers/$(kit inspect -f '{{.Id}}' bystander)/state.json")
   RANDOM=$seed

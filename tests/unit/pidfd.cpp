@@ -12,7 +12,7 @@
 
 namespace {
 
-/// A grandchild that ends when told to, and whose parent, this process or the child between, does not wait for it.
+/// A process that ends when told to, by code 7 or by SIGKILL, and is reaped when told to.
 class stranger {
  public:
   explicit stranger(bool kills_itself) {
