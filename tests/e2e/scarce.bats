@@ -50,6 +50,48 @@ fails_clearly() {
   ((enough && n > 2))
 }
 
+# Whatever became of the command before: what it left is found, what it made can be removed, and then nothing is there.
+comes_to_order() {
+  local ids
+  kit system check >"$BATS_TEST_TMPDIR/found" || true
+  ids=$(kit ps -aq --no-trunc)
+  # shellcheck disable=SC2086
+  [ -z "$ids" ] || kit rm -f $ids >/dev/null
+  [ -z "$(kit system check)" ]
+}
+
+@test "out of address space: run ends, and what it left is put in order, until there is enough" {
+  local megabytes status enough= refused=0
+  for ((megabytes = 4; megabytes < 200 && !enough; megabytes += 2)); do
+    status=0
+    bash -c "ulimit -v $((megabytes * 1024)); exec kit run --rm busybox true" >"$BATS_TEST_TMPDIR/out" 2>&1 || status=$?
+    comes_to_order || { echo "$megabytes MB, status $status: $(<"$BATS_TEST_TMPDIR/out")" && exit 1; }
+    if ((status == 0)); then enough=1; else refused=$((refused + 1)); fi
+    ((status == 0)) || [ -s "$BATS_TEST_TMPDIR/out" ]
+  done
+  ((enough && refused > 2))
+}
+
+@test "killed for want of memory, wherever it is: what it left is put in order, until there is enough" {
+  local top=/sys/fs/cgroup limit=memory.max n group status killed=0 enough=
+  [ ! -e $top/memory/cgroup.procs ] || { top=$top/memory limit=memory.limit_in_bytes; }
+  emptied() { rmdir "$group"; }
+  for ((n = 512; n < 65536 && !enough; n += n / 4)); do
+    group=$top/kit-test-$$-$n
+    mkdir "$group"
+    [ -e "$group/$limit" ] || { rmdir "$group"; skip "no control group limits memory"; }
+    echo "${n}K" >"$group/$limit"
+    [ ! -e "$group/memory.swap.max" ] || echo 0 >"$group/memory.swap.max"
+    status=0
+    # shellcheck disable=SC2016
+    bash -c 'echo $$ >"$0/cgroup.procs"; exec kit run --rm busybox true' "$group" >"$BATS_TEST_TMPDIR/out" 2>&1 || status=$?
+    comes_to_order || { echo "$n KiB, status $status: $(<"$BATS_TEST_TMPDIR/out")" && exit 1; }
+    if ((status == 0)); then enough=1; else killed=$((killed + 1)); fi
+    within 10 emptied
+  done
+  ((enough && killed > 2))
+}
+
 @test "a read-only root can be looked at; changes are refused by its name" {
   # shellcheck disable=SC2016
   run unshare --mount bash -c 'mount --bind "$KIT_ROOT" "$KIT_ROOT"; mount -o remount,bind,ro "$KIT_ROOT"
