@@ -111,3 +111,11 @@ cut_short() {
   done <"$BATS_TEST_TMPDIR/chosen"
   ((failed == 0))
 }
+
+# What stands before the command that is tried.
+nothing() { :; }
+running() { kit run -d --name victim busybox sleep 1000 >/dev/null; }
+changed() { kit run --name victim busybox sh -c 'echo more >/srv/more' >/dev/null; }
+running_and_changed() { kit run -d --name victim busybox sh -c 'echo more >/srv/more; exec sleep 1000' >/dev/null; }
+
+unpacked_elsewhere() { kit import "$BATS_FILE_TMPDIR/rootfs.tar" made >/dev/null; }

@@ -3,13 +3,6 @@
 # monitor when it finishes one.
 load common
 
-nothing() { :; }
-running() { kit run -d --name victim busybox sleep 1000 >/dev/null; }
-changed() { kit run --name victim busybox sh -c 'echo more >/srv/more' >/dev/null; }
-running_and_changed() { kit run -d --name victim busybox sh -c 'echo more >/srv/more; exec sleep 1000' >/dev/null; }
-
-unpacked_elsewhere() { kit import "$BATS_FILE_TMPDIR/rootfs.tar" made >/dev/null; }
-
 @test "run" { cut_short run 14 nothing kit run --name victim busybox true; }
 @test "run --rm" { cut_short run--rm 22 nothing kit run --rm --name victim busybox true; }
 @test "run -d, whose monitor finishes it" { cut_short run-d 16 nothing kit run -d --name victim busybox true; }

@@ -109,16 +109,34 @@ stopped_at() { # POINT COMMAND...
   wait "$pid"
 }
 
-@test "a command stopped at a point: others work, and it completes when it goes on" {
-  local point failed=0
-  points_of kit run --rm --name victim busybox true | grep -v -e @child -e @monitor -e become_monitor | sampled 15 >"$BATS_TEST_TMPDIR/chosen"
+# stopped_everywhere NAME EVERY PREPARE COMMAND...: as cut_short, but that it goes on after a while.
+stopped_everywhere() {
+  local name=$1 every=$2 prepare=$3 point order failed=0
+  shift 3
+  $prepare
+  points_of "$@" | grep -v -e @child -e @monitor -e become_monitor | sampled "$every" >"$BATS_TEST_TMPDIR/chosen"
+  comes_to_order >/dev/null
+  [[ -s $BATS_TEST_TMPDIR/chosen ]]
   while read -r point; do
-    if stopped_at "$point" kit run --rm --name victim busybox true && comes_to_order >"$BATS_TEST_TMPDIR/order"; then
-      printf '# %-8s %-46s %s\n' stopped "$point" "$(cat "$BATS_TEST_TMPDIR/order")" >&3
+    $prepare
+    if stopped_at "$point" "$@" && order=$(comes_to_order); then
+      printf '# %-8s %-46s stopped: %s\n' "$name" "$point" "$order" >&3
     else
       failed=$((failed + 1))
-      printf '# %-8s %-46s WRONG %s\n' stopped "$point" "$(cat "$BATS_TEST_TMPDIR/order")" >&3
+      printf '# %-8s %-46s stopped: WRONG: %s\n' "$name" "$point" "${order:-}" >&3
     fi
   done <"$BATS_TEST_TMPDIR/chosen"
   ((failed == 0))
+}
+
+@test "run --rm stopped at a point: others work, and it completes when it goes on" {
+  stopped_everywhere run--rm 25 nothing kit run --rm --name victim busybox true
+}
+@test "exec stopped at a point" { stopped_everywhere exec 12 running kit exec victim true; }
+@test "stop stopped at a point" { stopped_everywhere stop 12 running kit stop -t 0 victim; }
+@test "rm stopped at a point" { stopped_everywhere rm 12 changed kit rm victim; }
+@test "commit stopped at a point" { stopped_everywhere commit 16 changed kit commit victim made; }
+@test "import stopped at a point" { stopped_everywhere import 14 nothing kit import "$BATS_FILE_TMPDIR/rootfs.tar" made; }
+@test "unpack stopped at a point" {
+  stopped_everywhere unpack 20 unpacked_elsewhere kit create --storage vfs --name victim made true
 }
