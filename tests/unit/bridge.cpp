@@ -268,3 +268,25 @@ TEST_CASE("the host's end of an endpoint has no address of its own, and the gate
   CHECK(host.addresses(host.find_link(e.link)->index).empty());
   CHECK(host.find_link(n.link)->mac == mac);
 }
+
+TEST_CASE("a bridge whose ports are all taken says so, and leaves nothing") {
+  site s;
+  const network n = s.make("one", 101);
+  netlink host;
+  const std::uint32_t bridge = host.find_link(n.link)->index;
+  netlink_batch b;
+  for (int i = 0; i < 512; ++i)
+    b.add_link(fmt::format("a{}", i), veth_link{.peer = fmt::format("b{}", i)}, {.master = bridge});
+  for (int i = 0; i < 511; ++i) b.set_link(fmt::format("b{}", i), {.master = bridge});
+  host.commit(b);
+  const std::size_t links = host.links().size();
+  try {
+    s.join(n, 5);
+    FAIL("there was a port");
+  } catch (const error& e) {
+    CHECK(e.code() == errc::no_space);
+    CHECK(std::string(e.what()).find("1023 ports") != std::string::npos);
+  }
+  CHECK(host.links().size() == links);
+  CHECK_THROWS_WITH(s.driver.status(n), Catch::Contains("1023 ports"));
+}

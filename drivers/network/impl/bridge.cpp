@@ -340,6 +340,11 @@ attachment bridge::attach(const network& n, const endpoint& e) {
       b.remove_link(left->index);
       host.commit(b);
     }
+    if (why.sys_errno() == EXFULL)
+      fail(errc::no_space,
+           "attach endpoint {} to network {}: its bridge has {} ports, all there can be; make another "
+           "network",
+           e.id.brief(), n.name, most_ports);
     if (why.sys_errno() == EEXIST)
       fail(errc::conflict, "attach endpoint {}: the namespace has an interface {} already; give another name",
            e.id.brief(), e.interface_name);
