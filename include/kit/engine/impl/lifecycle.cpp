@@ -382,7 +382,8 @@ void tidy_beside(engine& e) {
   if (!needs_tidying(e)) return;
   const engine_config& c = e.config();
   // The process inherits it, and lets go of it by its end.
-  const file_lock alone = file_lock::try_now(c.run_dir + "/tidy.lock");
+  make_directories(e.run_dir(), 0711);
+  const file_lock alone = file_lock::try_directory(e.run_dir());
   if (!alone) return;
   std::vector<std::string> args = {c.program, "--root", c.root, "--run-dir", c.run_dir, "internal", "tidy"};
   std::vector<char*> argv;
