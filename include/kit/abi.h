@@ -43,6 +43,9 @@
 extern "C" {
 #endif
 
+/* A struct that fits in a line is one, and a column of functions is a table. */
+/* clang-format off */
+
 #define KIT_ABI_MAGIC 0x31494241544B4B00ull /* changes only if this file's first member does */
 #define KIT_ABI_MAJOR 1u                    /* incompatible change */
 #define KIT_ABI_MINOR 1u                    /* something was added at an end */
@@ -374,6 +377,8 @@ typedef struct kit_plugin {
 
 #define KIT_PLUGIN_SYMBOL kit_plugin_descriptor
 #define KIT_PLUGIN_SYMBOL_NAME "kit_plugin_descriptor"
+
+/* clang-format on */
 
 #ifdef __cplusplus
 }

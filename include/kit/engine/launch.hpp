@@ -57,7 +57,7 @@ struct launch_plan {
   bool stdin_open = false;  ///< the program reads stdin (from the session); else it reads /dev/null
   bool session = false;     ///< kit stays connected, and the program waits for it to read
   std::string container_dir, run_dir;
-  unique_fd presence;  ///< the monitor's share of the root's presence lock
+  unique_fd presence;                ///< the monitor's share of the root's presence lock
   std::vector<std::string> monitor;  ///< kit-monitor's path and, after "--", what it runs at the end
 };
 
