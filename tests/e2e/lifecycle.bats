@@ -69,7 +69,7 @@ teardown() {
   [ "$(kit exec box sh -c 'readlink /proc/self/ns/pid')" = "$(readlink "/proc/$(pid_of box)/ns/pid")" ]
   fails_with 127 nothing kit exec box nothing
   fails_with 126 /bin/text kit exec box /bin/text
-  kit exec -d box sh -c 'touch /made'
+  kit exec -d box sh -c 'sleep 0.3; touch /made'
   within 5 kit exec box test -e /made
   kit stop -t 0 box
   fails_with 125 "not running" kit exec box true

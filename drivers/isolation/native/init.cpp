@@ -290,7 +290,10 @@ int main(int argc, char** argv) {
   char** args = texts(plan->args);
   const char* program = find_program(args[0]);
   char** env = texts(plan->env);
-  if ((plan->flags & init_waits) != 0) report_to = wait_for_start();
+  if ((plan->flags & init_waits) != 0)
+    report_to = wait_for_start();
+  else
+    prctl(PR_SET_PDEATHSIG, 0);  // what exec adds outlives whoever added it, and execve(2) would keep it
   take_identity(must_enter_directory);
   if ((plan->flags & init_reaps) != 0) execute_beside(program, args, env);
   execute(program, args, env);
