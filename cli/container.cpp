@@ -136,8 +136,7 @@ int ps(invocation& call) {
     }
   }
   const auto wanted = [&](const container_record& c) {
-    const bool running = c.state == container_state::running || c.state == container_state::paused;
-    return (any_state || running) && ranges::all_of(filters, [&](const filter& f) { return matches(c, f); });
+    return (any_state || is_live(c)) && ranges::all_of(filters, [&](const filter& f) { return matches(c, f); });
   };
   const std::int64_t now = now_ns();
   const std::size_t limit = most >= 0 ? static_cast<std::size_t>(most) : containers.size();
@@ -394,9 +393,7 @@ int stats(invocation& call) {
   kit::engine& engine = call.engine();
   std::vector<container_record> containers;
   for (const std::string& word : words) containers.push_back(current(engine, find(call, word)));
-  if (words.empty())
-    for (const container_record& c : engine.records().containers())
-      if (c.state == container_state::running || c.state == container_state::paused) containers.push_back(c);
+  if (words.empty()) containers = engine.records().live_containers();
 
   struct sample {
     container_stats figures;

@@ -18,6 +18,7 @@
 #include <map>
 
 #include "kit/system/error.hpp"
+#include "kit/system/process.hpp"
 #include "verbs.hpp"
 
 namespace kit::cli {
@@ -155,9 +156,7 @@ int internal_faults(invocation& call) {
   ::setenv(variable, fmt::format("list:{}", file).c_str(), 1);
   arguments all = {call.argv[0], "--root", call.config.root, "--run-dir", call.config.run_dir};
   all.insert(all.end(), words.begin(), words.end());
-  std::vector<char*> argv;
-  for (std::string& word : all) argv.push_back(word.data());
-  argv.push_back(nullptr);
+  const std::vector<char*> argv = argument_vector(all);
   posix_spawn_file_actions_t files;
   ::posix_spawn_file_actions_init(&files);
   ::posix_spawn_file_actions_adddup2(&files, STDERR_FILENO, STDOUT_FILENO);

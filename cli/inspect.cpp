@@ -22,14 +22,13 @@ json pairs(const std::vector<option>& list) {
 json list_or_null(const std::vector<std::string>& list) { return list.empty() ? json(nullptr) : json(list); }
 
 json describe_state(const container_record& c) {
-  const bool up = c.state == container_state::running || c.state == container_state::paused;
   return {{"Status", to_string(c.state)},
-          {"Running", up},
+          {"Running", is_live(c)},
           {"Paused", c.state == container_state::paused},
           {"Restarting", false},
           {"OOMKilled", c.oom_killed},
           {"Dead", false},
-          {"Pid", up ? c.init.pid : 0},
+          {"Pid", is_live(c) ? c.init.pid : 0},
           {"ExitCode", c.exit_code},
           {"Error", c.error},
           {"StartedAt", rfc3339(c.started_ns)},

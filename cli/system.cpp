@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 
 #include "kit/engine/reconcile.hpp"
+#include "kit/system/process.hpp"
 #include "listing.hpp"
 #include "verbs.hpp"
 
@@ -44,13 +45,12 @@ std::string cgroup_version() {
 
 /// Its options are that program's.
 int bench(invocation& call) {
-  std::string program = call.config.libexec + "/kit-bench";
+  const std::string program = call.config.libexec + "/kit-bench";
   if (::access(program.c_str(), X_OK) != 0)
     fail(errc::not_found, "bench: {} is missing; build kit with KIT_BUILD_BENCH=ON", program);
-  std::vector<char*> args{program.data()};
-  for (std::string& word : call.words) args.push_back(word.data());
-  args.push_back(nullptr);
-  ::execv(program.c_str(), args.data());
+  arguments args = {program};
+  args.insert(args.end(), call.words.begin(), call.words.end());
+  ::execv(program.c_str(), argument_vector(args).data());
   fail_errno(errno, "execute {}", program);
 }
 

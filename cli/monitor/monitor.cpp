@@ -27,6 +27,7 @@
 #include <unistd.h>
 
 #include "kit/engine/monitor_protocol.hpp"
+#include "kit/system/pidfd_info.hpp"
 
 namespace {
 
@@ -364,23 +365,16 @@ void reap_orphans() {
 
 /// How the container ended: in `info`, as waitid(2) puts it, without reaping it: a zombie's pid is not given to a stranger.
 /// Whoever took over from a monitor that died is not its parent: the pidfd remembers once another has reaped it
-/// (PIDFD_GET_INFO, Linux 6.15; newer than the headers). False if that is not told, or not soon.
+/// (Linux 6.15). False if that is not told, or not soon.
 bool learn_exit(siginfo_t* info) {
   if (waitid(static_cast<idtype_t>(P_PIDFD), waiter, info, WEXITED | WNOWAIT) == 0) return true;
-  struct {
-    uint64_t mask, cgroup;
-    uint32_t ids[11];
-    int32_t wait_status;
-  } told;
-  static_assert(sizeof told == 64);
-  constexpr uint64_t of_exit = 8;
   for (int tries = 0; tries < 100; ++tries, usleep(1000)) {
-    memset(&told, 0, sizeof told);
-    told.mask = of_exit;
-    if (ioctl(waiter, _IOWR(0xff, 11, told), &told) != 0) return false;
-    if ((told.mask & of_exit) == 0) continue;
-    info->si_code = WIFEXITED(told.wait_status) ? CLD_EXITED : CLD_KILLED;
-    info->si_status = WIFEXITED(told.wait_status) ? WEXITSTATUS(told.wait_status) : WTERMSIG(told.wait_status);
+    int32_t status = 0;
+    const int told = kit::wait_status_of(waiter, &status);
+    if (told < 0) return false;
+    if (told == 0) continue;
+    info->si_code = WIFEXITED(status) ? CLD_EXITED : CLD_KILLED;
+    info->si_status = WIFEXITED(status) ? WEXITSTATUS(status) : WTERMSIG(status);
     return true;
   }
   return false;

@@ -89,15 +89,7 @@ class place {
   }
   [[nodiscard]] std::vector<std::string> texts() const {
     std::vector<std::string> list;
-    if (value_ != nullptr) list.reserve(value_->size());
-    // Without a place, and so a path, for each that is well: a seccomp profile has hundreds.
-    const auto plain = [](const json& j) {
-      return j.is_string() && j.get_ref<const std::string&>().find('\0') == std::string::npos;
-    };
-    if (value_ != nullptr && value_->is_array() && std::all_of(value_->begin(), value_->end(), plain))
-      for (const json& element : *value_) list.push_back(element.get_ref<const std::string&>());
-    else
-      each([&](const place& p) { list.push_back(p.text()); });
+    each([&](const place& p) { list.push_back(p.text()); });
     return list;
   }
   [[nodiscard]] std::string json_text() const { return value_->dump(); }
@@ -524,7 +516,7 @@ void check_sysctl(const place& p, std::string_view key, const bundle_config& c) 
   if (!c.has_namespace(kind)) p.wrong("belongs to the host: the container has no namespace of its own for it");
 }
 
-void read_linux(const place& p, std::string_view cut_seccomp, bundle_config& out) {
+void read_linux(const place& p, bundle_config& out) {
   p["namespaces"].each([&](const place& n) {
     const std::string type = n["type"].text();
     if (type == "time") n["type"].cannot("no time namespaces here");
@@ -560,10 +552,7 @@ void read_linux(const place& p, std::string_view cut_seccomp, bundle_config& out
     out.cgroups_path.erase(0, first);
   }
   if (const place r = p["resources"]) out.resources = read_resources(r);
-  if (const place s = p["seccomp"]) {
-    out.seccomp = s.json_text();
-    if (out.seccomp == cut_mark && !cut_seccomp.empty()) out.seccomp = cut_seccomp;
-  }
+  if (const place s = p["seccomp"]) out.seccomp = s.json_text();
   if (const place r = p["rootfsPropagation"]; r && !r.text().empty()) {
     const auto* row = find_row(propagation_rows, r.text());
     if (row == nullptr) r.wrong("must be shared, slave, private or unbindable, or one of them with r before it");
@@ -612,7 +601,8 @@ bundle_config parse_bundle_config(std::string_view text, const std::string& bund
     if (list.given()) list.cannot("hooks are run by nobody here");
   });
   if (!p["linux"]) p["linux"].wrong("is missing");
-  read_linux(p["linux"], cut.seccomp, out);
+  read_linux(p["linux"], out);
+  if (out.seccomp == cut_mark && !cut.seccomp.empty()) out.seccomp = cut.seccomp;
   for (const auto& [name, value] : {std::pair("hostname", &out.hostname), std::pair("domainname", &out.domainname)}) {
     if (!value->empty() && !out.has_namespace(CLONE_NEWUTS)) p[name].wrong("needs a uts namespace");
     if (value->size() > 64) p[name].wrong("must not be longer than 64 bytes");

@@ -30,15 +30,6 @@ std::string used_of(const std::string& layer) { return layer + "/used"; }    // 
 std::string limit_of(const std::string& layer) { return layer + "/limit"; }  // symlink, "BYTES"
 std::string node_of(const std::string& layer) { return layer + "/device"; }
 
-/// Empty if there is none.
-std::string link_text(const std::string& path) {
-  std::string text(256, '\0');
-  const ssize_t size = ::readlink(path.c_str(), text.data(), text.size());
-  if (size < 0 && errno != ENOENT) fail_errno(errno, "read {}", path);
-  text.resize(size < 0 ? 0 : static_cast<std::size_t>(size));
-  return text;
-}
-
 /// Made or replaced in one step.
 void make_link(const std::string& path, const std::string& text) {
   const std::string making = path + ".new";
@@ -60,7 +51,7 @@ void write_note(const std::string& layer, const thin_note& n) {
 
 thin_note read_note(const std::string& layer) {
   thin_note n;
-  std::istringstream in(link_text(thin_of(layer)));
+  std::istringstream in(read_link(thin_of(layer)));
   if (!(in >> n.device.id >> n.device.sectors >> n.below.bytes >> n.below.inodes >> n.below.capacity))
     fail(errc::io, "{} is damaged; remove the layer", thin_of(layer));
   return n;
@@ -68,7 +59,7 @@ thin_note read_note(const std::string& layer) {
 
 contents read_used(const std::string& layer) {
   contents c;
-  std::istringstream in(link_text(used_of(layer)));
+  std::istringstream in(read_link(used_of(layer)));
   if (!(in >> c.bytes >> c.inodes)) fail(errc::io, "{} is damaged; remove the layer", used_of(layer));
   return c;
 }
@@ -79,16 +70,11 @@ std::set<std::uint32_t> noted_ids(const std::string& directory) {
     std::unique_ptr<DIR, int (*)(DIR*)> stream(::opendir((directory + place).c_str()), ::closedir);
     if (!stream) continue;
     while (const dirent* entry = ::readdir(stream.get())) {
-      const std::string text = link_text(thin_of(directory + place + entry->d_name));
+      const std::string text = read_link(thin_of(directory + place + entry->d_name));
       if (std::uint32_t id = 0; std::istringstream(text) >> id) ids.insert(id);
     }
   }
   return ids;
-}
-
-void sync_directory(const std::string& path) {
-  const unique_fd directory = open_file(path, O_RDONLY | O_DIRECTORY);
-  if (::fsync(directory.get()) != 0) fail_errno(errno, "sync {}", path);
 }
 
 std::uint64_t size_in(std::span<const option> options, std::string_view key, std::string_view otherwise) {
@@ -114,7 +100,7 @@ std::shared_ptr<detail::thin_pool> make_pool(const driver_config& config) {
 /// Takes from the pool what a directory in the trash knows of.
 auto give_back(std::shared_ptr<detail::thin_pool> pool) {
   return [pool = std::move(pool)](const std::string& layer) {
-    if (link_text(thin_of(layer)).empty()) return true;
+    if (read_link(thin_of(layer)).empty()) return true;
     pool->wake();
     // Or a power cut might leave the layer in its place, and its device deleted.
     sync_directory(layer + "/..");
@@ -310,7 +296,7 @@ void devicemapper::activate(const layer& l, access how) {
 
 void devicemapper::release(const layer& l) {
   const std::string layer = store_.require(l.id);
-  if (!store_.frozen(l.id) && !link_text(limit_of(layer)).empty()) apply_limit(layer);
+  if (!store_.frozen(l.id) && !read_link(limit_of(layer)).empty()) apply_limit(layer);
   const std::lock_guard guard(held_guard_);
   held_.erase(l.id);
 }
@@ -338,7 +324,7 @@ void devicemapper::apply_limit(const std::string& layer) const {
   // What the kernel keeps back unasked: ext4_set_resv_clusters() in fs/ext4/super.c.
   const std::uint64_t blocks = note.below.capacity / ext4_block;
   std::uint64_t reserved = std::min<std::uint64_t>(blocks / 50, 4096);
-  if (const std::string limit = link_text(limit_of(layer)); !limit.empty())
+  if (const std::string limit = read_link(limit_of(layer)); !limit.empty())
     reserved = std::max(reserved,
                         blocks - std::min<std::uint64_t>(blocks, (note.below.bytes + std::stoull(limit)) / ext4_block));
   const std::string path = fmt::format("/sys/fs/ext4/dm-{}/reserved_clusters", minor(*number));

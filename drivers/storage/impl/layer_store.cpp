@@ -43,14 +43,7 @@ std::string layer_store::path(const layer_id& id) const { return directory_ + "/
 
 // A symlink, not a file: it is made in one step, it reaches the disk with the directory it stands in, so that a power
 // cut leaves no half of it, and deleting it does not wait for data on its way to the disk.
-std::string layer_store::state(const layer_id& id) const {
-  const std::string link = path(id) + "/state";
-  std::string text(1024, '\0');
-  const ssize_t size = ::readlink(link.c_str(), text.data(), text.size());
-  if (size < 0 && errno != ENOENT) fail_errno(errno, "read {}", link);
-  text.resize(size < 0 ? 0 : static_cast<std::size_t>(size));
-  return text;
-}
+std::string layer_store::state(const layer_id& id) const { return read_link(path(id) + "/state"); }
 
 std::string layer_store::options_of(const layer_id& id) const {
   const std::string text = state(id);

@@ -39,19 +39,6 @@ constexpr std::chrono::seconds patience{2};
 
 bool is_there(const std::string& path) { return ::access(path.c_str(), F_OK) == 0; }
 
-std::string link_text(const std::string& path) {
-  std::string text(256, '\0');
-  const ssize_t size = ::readlink(path.c_str(), text.data(), text.size());
-  if (size < 0 && errno != ENOENT) fail_errno(errno, "read {}", path);
-  text.resize(size < 0 ? 0 : static_cast<std::size_t>(size));
-  return text;
-}
-
-void sync_directory(const std::string& path) {
-  const unique_fd directory = open_file(path, O_RDONLY | O_DIRECTORY);
-  if (::fsync(directory.get()) != 0) fail_errno(errno, "sync {}", path);
-}
-
 void pause_for(std::chrono::milliseconds time) {
   this_call().check();
   std::this_thread::sleep_for(time);
@@ -224,7 +211,7 @@ std::optional<thin_pool::status> thin_pool::look() const {
   return s;
 }
 
-bool thin_pool::has_base() const { return !link_text(path("base")).empty(); }
+bool thin_pool::has_base() const { return !read_link(path("base")).empty(); }
 
 bool thin_pool::too_small(const status& now) const {
   return on_files() &&
@@ -522,7 +509,7 @@ bool thin_pool::destroy_closed(std::uint32_t id) const {
 
 thin_device thin_pool::base() const {
   thin_device d;
-  std::istringstream in(link_text(path("base")));
+  std::istringstream in(read_link(path("base")));
   if (!(in >> d.id >> d.sectors)) fail(errc::io, "{} is damaged", path("base"));
   return d;
 }
@@ -530,7 +517,7 @@ thin_device thin_pool::base() const {
 contents thin_pool::base_contents() const {
   contents c;
   std::uint64_t skipped = 0;
-  std::istringstream in(link_text(path("base")));
+  std::istringstream in(read_link(path("base")));
   if (!(in >> skipped >> skipped >> c.bytes >> c.inodes >> c.capacity)) fail(errc::io, "{} is damaged", path("base"));
   return c;
 }
@@ -538,7 +525,7 @@ contents thin_pool::base_contents() const {
 void thin_pool::make_base() const {
   const std::string intent = path("base.id"), node = path("base.device"), making = path("base.new");
   thin_device d;
-  if (const std::string left = link_text(intent); !left.empty()) {
+  if (const std::string left = read_link(intent); !left.empty()) {
     d.id = static_cast<std::uint32_t>(std::stoul(left));
     if (!wait_closed(d.id) || !destroy_closed(d.id))
       fail(errc::busy, "make the base of the pool in {}: the device of an earlier try is in use", directory_);

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
+#include <sys/types.h>
+
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -14,5 +16,7 @@ std::string rfc3339(std::int64_t ns);
 std::int64_t parse_rfc3339(std::string_view text);
 /// /proc/sys/kernel/random/boot_id: names this boot of this kernel.
 const std::string& boot_id();
+/// Whether that process (field 22 of /proc/PID/stat) of that boot still runs; a zombie does not.
+bool process_lives(pid_t pid, std::uint64_t start_time, std::string_view boot);
 
 }  // namespace kit

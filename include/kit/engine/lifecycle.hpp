@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 #include <chrono>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -9,6 +10,8 @@
 #include "kit/engine/spec.hpp"
 
 namespace kit {
+
+struct launch_state;
 
 /// Makes a container from an image: its record, writable layer and address, no process. The image's layers are unpacked in
 /// the chosen storage driver first if they are not yet. Throws not_found ("no such image: X"), conflict (name in
@@ -40,8 +43,10 @@ int wait(engine&, const container_id&);
 /// the container if it was asked to be (--rm). Safe to repeat, and from several processes at once: one does it.
 /// `init`: a pidfd of its init, if the caller holds one. Should the monitor be dead, the exit code is asked of that.
 container_record finish(engine&, const container_id&, int init = -1);
-/// A container that runs, or ran to its end, and is not recorded so because the kit that started it was killed: records it
-/// as running. False if it is no such container. The caller holds the container's lock.
+/// Of a container that runs, or ran to its end, and is not recorded so because the kit that started it was killed: what
+/// its launcher left word of. Nothing if it is no such container. The caller holds the container's lock.
+std::optional<launch_state> lost_start(engine&, const container_record&);
+/// Records such a container as running. False if it is none. The caller holds the container's lock.
 bool record_lost_start(engine&, container_record&);
 /// Gives a running container whose monitor died a new one: it takes up the log where the streams' pipes stand, serves
 /// attach, and learns the exit from the kernel (Linux 6.15), or says that it is unknown. The terminal of a container goes

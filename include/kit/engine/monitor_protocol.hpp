@@ -4,7 +4,8 @@
 
 /// \file
 /// What a container's monitor and its clients say to each other, and how the monitor is started. Plain
-/// constants: the monitor links neither libstdc++ nor any room but this file.
+/// constants: the monitor links neither libstdc++ nor any room: of headers it has this one
+/// and kit/system/pidfd_info.hpp.
 
 namespace kit::monitor {
 

@@ -69,6 +69,10 @@ struct container_record {
   std::int64_t started_ns = 0;
   std::int64_t finished_ns = 0;
 };
+/// Its processes exist, as far as the records know.
+inline bool is_live(const container_record& c) noexcept {
+  return c.state == container_state::running || c.state == container_state::paused;
+}
 
 struct network_record {
   network_id id;

@@ -63,6 +63,10 @@ void make_directories(const std::string& path, unsigned mode = 0755);
 void make_directory(const std::string& path, unsigned mode);
 /// A directory of the host, for openat and the like. Throws, naming it.
 unique_fd open_directory(const std::string& path);
+/// fsync(2) of a directory: what was made, renamed or removed in it is on the disk. Throws, naming it.
+void sync_directory(const std::string& path);
+/// readlink(2): what the symlink says; "" if it is absent. Throws, naming it.
+std::string read_link(const std::string& path);
 /// The names in a directory, sorted, without "." and ".."; none if it is absent.
 std::vector<std::string> names_in(const std::string& directory);
 /// Removes a tree and its root without following symlinks or crossing a mount; absent is success.

@@ -3,6 +3,8 @@
 #include <sys/types.h>
 
 #include <cstdint>
+#include <string>
+#include <vector>
 
 #include "kit/system/fd.hpp"
 
@@ -21,6 +23,9 @@ struct cloned_process {
 /// (signal-safety(7)): no allocation, no lock, no exception; it leaves by _exit(2).
 /// Throws, naming what the kernel lacks or forbids.
 cloned_process clone_process(std::uint64_t flags, int cgroup = -1);
+
+/// The words as execve(2) and posix_spawn(3) take them, with the NULL at the end. They point into `words`.
+std::vector<char*> argument_vector(std::vector<std::string>& words);
 
 /// While one lives, the children this thread makes begin in the pid namespace of the process `pidfd`; the thread
 /// itself stays. If the way back fails the process ends (abort): its later children would be lost to it.

@@ -6,6 +6,7 @@
 
 #include "kit/system/error.hpp"
 #include "kit/system/fd.hpp"
+#include "kit/system/pidfd.hpp"
 
 namespace kit {
 namespace {
@@ -70,6 +71,12 @@ const std::string& boot_id() {
     return text;
   }();
   return id;
+}
+
+bool process_lives(pid_t pid, std::uint64_t start_time, std::string_view boot) {
+  if (boot != boot_id()) return false;
+  const unique_fd process = open_process(pid, start_time);
+  return process && !has_ended(process.get());
 }
 
 }  // namespace kit

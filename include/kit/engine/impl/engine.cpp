@@ -10,7 +10,6 @@
 #include "kit/plugin/loader.hpp"
 #include "kit/system/error.hpp"
 #include "kit/system/fd.hpp"
-#include "kit/system/pidfd.hpp"
 
 namespace kit {
 
@@ -87,10 +86,8 @@ void engine::claim() {
   if (records.setting(key) == here.text()) return;
   records.releasing([&] {
     const place owner = place::from(records.setting(key).value_or(""));
-    for (const container_record& c : records.containers()) {
-      if ((c.state != container_state::running && c.state != container_state::paused) || c.init.boot_id != here.boot ||
-          owner.boot != here.boot)
-        continue;
+    for (const container_record& c : records.live_containers()) {
+      if (c.init.boot_id != here.boot || owner.boot != here.boot) continue;
       const auto refuse = [&](std::string_view why) {
         fail(errc::conflict, "open the kit root {}: its container {} runs {}", impl_->config.root, c.name, why);
       };
@@ -99,7 +96,7 @@ void engine::claim() {
         if (file_lock::try_now(presence_path())) break;
         refuse("in another pid namespace: use kit there, or stop it there first");
       }
-      if (const unique_fd init = open_process(c.init.pid, c.init.start_time); !init || has_ended(init.get())) continue;
+      if (!process_lives(c.init.pid, c.init.start_time, c.init.boot_id)) continue;
       if (owner.directory != here.directory) refuse("elsewhere: this is a copy of its root, or the root was moved");
       if (owner.run_dir != here.run_dir)
         refuse(fmt::format("with the run directory {}: give --run-dir {}", owner.run_dir, owner.run_dir));

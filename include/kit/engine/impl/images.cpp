@@ -17,6 +17,7 @@
 #include "kit/image/reference.hpp"
 #include "kit/image/store.hpp"
 #include "kit/system/error.hpp"
+#include "kit/system/process.hpp"
 
 namespace kit {
 namespace {
@@ -71,10 +72,7 @@ std::vector<layer_id> ensure_unpacked(engine& e, const image& i, const std::stri
   std::vector<std::string> args = {
       c.libexec + "/kit-image", "--root", c.root, "--run-dir", c.run_dir, "internal", "unpack",
       i.manifest.digest,        storage};
-  std::vector<char*> argv;
-  argv.reserve(args.size() + 1);
-  for (std::string& a : args) argv.push_back(a.data());
-  argv.push_back(nullptr);
+  const std::vector<char*> argv = argument_vector(args);
   pid_t pid = 0;
   if (const int x = ::posix_spawn(&pid, argv[0], nullptr, nullptr, argv.data(), environ); x != 0)
     fail_errno(x, "execute {}", args[0]);

@@ -230,10 +230,7 @@ void monitor_descriptors::become_monitor_in_launcher(const std::vector<std::stri
   if (paced) args.emplace_back("-s");
   args.emplace_back("--");
   args.insert(args.end(), monitor.begin() + 1, monitor.end());
-  std::vector<char*> argv;
-  argv.reserve(args.size() + 1);
-  for (std::string& a : args) argv.push_back(a.data());
-  argv.push_back(nullptr);
+  const std::vector<char*> argv = argument_vector(args);
   ::execv(argv[0], argv.data());
   fail_errno(errno, "execute the container's monitor {}", args[0]);
 }

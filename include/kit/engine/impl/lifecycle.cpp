@@ -19,16 +19,13 @@
 #include "kit/engine/networks.hpp"
 #include "kit/system/error.hpp"
 #include "kit/system/pidfd.hpp"
+#include "kit/system/process.hpp"
 #include "kit/system/socket.hpp"
 
 namespace kit {
 namespace {
 
 using std::chrono::milliseconds;
-
-bool is_live(const container_record& r) {
-  return r.state == container_state::running || r.state == container_state::paused;
-}
 
 void add_event(engine& e, const container_record& r, std::string action, std::vector<option> attributes = {}) {
   attributes.push_back({"image", r.image});
@@ -381,15 +378,12 @@ void tidy(engine& e) {
 void tidy_beside(engine& e) {
   if (!needs_tidying(e)) return;
   const engine_config& c = e.config();
-  // The process inherits it, and lets go of it by its end.
   make_directories(e.run_dir(), 0711);
+  // The process inherits it, and lets go of it by its end.
   const file_lock alone = file_lock::try_directory(e.run_dir());
   if (!alone) return;
   std::vector<std::string> args = {c.program, "--root", c.root, "--run-dir", c.run_dir, "internal", "tidy"};
-  std::vector<char*> argv;
-  argv.reserve(args.size() + 1);
-  for (std::string& a : args) argv.push_back(a.data());
-  argv.push_back(nullptr);
+  const std::vector<char*> argv = argument_vector(args);
   posix_spawn_file_actions_t files;
   posix_spawnattr_t attributes;
   ::posix_spawn_file_actions_init(&files);
@@ -405,12 +399,18 @@ void tidy_beside(engine& e) {
   if (failed != 0) this_call().log(log_level::warning, fmt::format("execute {}: {}", args[0], errno_text(failed)));
 }
 
+std::optional<launch_state> lost_start(engine& e, const container_record& r) {
+  if (r.state != container_state::created && r.state != container_state::exited) return {};
+  const std::string bundle = e.bundle_dir(r.id);
+  auto state = read_state(bundle);
+  if (!state || state->boot_id != boot_id()) return {};
+  if (!process_lives(state->pid, state->start_time, state->boot_id) && !read_exit(bundle)) return {};
+  return state;
+}
+
 bool record_lost_start(engine& e, container_record& r) {
-  if (r.state != container_state::created && r.state != container_state::exited) return false;
-  const auto state = read_state(e.bundle_dir(r.id));
-  if (!state || state->boot_id != boot_id()) return false;
-  const unique_fd init = open_process(state->pid, state->start_time);
-  if ((!init || has_ended(init.get())) && !read_exit(e.bundle_dir(r.id))) return false;
+  const auto state = lost_start(e, r);
+  if (!state) return false;
   r.state = container_state::running;
   r.init = {state->pid, state->start_time, state->boot_id};
   r.error.clear();
@@ -454,8 +454,7 @@ container_record current(engine& e, container_record r) {
     record_lost_start(e, r);
     return r;
   }
-  if (r.init.boot_id == boot_id())
-    if (const unique_fd init = open_process(r.init.pid, r.init.start_time); init && !has_ended(init.get())) return r;
+  if (process_lives(r.init.pid, r.init.start_time, r.init.boot_id)) return r;
   // Whoever holds the lock is finishing it now; what they will find is not ours to wait for.
   if (!try_lock_container(e, r.id)) return r;
   return finish(e, r.id);

@@ -72,9 +72,7 @@ class log_reader {
 
 bool runs(engine& e, const container_id& id) {
   const auto r = e.records().find_container(id.text());
-  if (!r) return false;
-  const container_state s = current(e, *r).state;
-  return s == container_state::running || s == container_state::paused;
+  return r && is_live(current(e, *r));
 }
 
 }  // namespace

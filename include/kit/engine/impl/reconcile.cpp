@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <map>
+#include <optional>
 #include <set>
 
 #include "kit/engine/clock.hpp"
@@ -58,24 +59,16 @@ class report {
   bool dry_run_;
 };
 
-bool process_lives(pid_t pid, std::uint64_t start_time, const std::string& boot) {
-  if (boot != boot_id()) return false;
-  const unique_fd fd = open_process(pid, start_time);
-  return fd && !has_ended(fd.get());
-}
-
-bool is_live(const container_record& r) {
-  return r.state == container_state::running || r.state == container_state::paused;
-}
-
-/// The container's lock, if nobody is at work on it; empty as well if it is no more. What is read of it under this lock
-/// holds; what was read before may be of the past.
-file_lock hold(engine& e, const container_id& id) {
+/// The container's lock; an empty one if it is no more; nothing if somebody is at work on it. What is read of it
+/// under this lock holds; what was read before may be of the past.
+std::optional<file_lock> hold(engine& e, const container_id& id) {
   try {
-    return try_lock_container(e, id);
+    file_lock lock = try_lock_container(e, id);
+    if (!lock && ::access(e.container_dir(id).c_str(), F_OK) == 0) return {};
+    return lock;
   } catch (const error& x) {
     if (x.code() != errc::not_found) throw;
-    return {};
+    return file_lock();
   }
 }
 
@@ -104,28 +97,23 @@ void check_live(engine& e, container_record r, const std::string& object, report
 
 void check_container(engine& e, const container_id& id, report& out) {
   auto lock = hold(e, id);
-  if (!lock) return;
+  if (!lock || !*lock) return;
   const auto found = e.records().find_container(id.text());
   if (!found) return;
   container_record r = *found;
   const std::string object = fmt::format("container {} ({})", r.name, r.id.brief());
-  const std::string bundle = e.bundle_dir(id);
-  const auto state = read_state(bundle);
-  const bool began = ::access(bundle.c_str(), F_OK) == 0;
   if (r.state == container_state::removing) {
-    lock = {};
+    lock.reset();
     out.found(object, "its removal was interrupted", "{}removed", [&] { remove(e, id, true); });
   } else if (is_live(r) && process_lives(r.init.pid, r.init.start_time, r.init.boot_id)) {
     check_live(e, r, object, out);
   } else if (is_live(r)) {
-    lock = {};
+    lock.reset();
     out.found(object, "recorded as running; its process is gone", "its exit {}recorded", [&] { finish(e, id); });
-  } else if (began && state &&
-             (process_lives(state->pid, state->start_time, state->boot_id) ||
-              ::access((bundle + "/exit.json").c_str(), F_OK) == 0)) {
-    lock = {};
+  } else if (lost_start(e, r)) {
+    lock.reset();
     out.found(object, "it was started, and the records do not say so", "{}recorded", [&] { current(e, r); });
-  } else if (began) {
+  } else if (::access(e.bundle_dir(id).c_str(), F_OK) == 0) {
     out.found(object, "a start was interrupted", "its remains {}removed", [&] { end_run(e, r, [] {}); });
   }
 }
@@ -137,7 +125,7 @@ void check_strays(engine& e, report& out) {
       if (!container_id::valid(name)) continue;
       const auto id = container_id::from(name);
       const auto lock = hold(e, id);
-      if (!lock && ::access(e.container_dir(id).c_str(), F_OK) == 0) continue;
+      if (!lock) continue;
       const std::string directory = fmt::format("{}/{}", top, name);
       if (e.records().find_container(name) || ::access(directory.c_str(), F_OK) != 0) continue;
       out.found("directory " + directory, "no container is recorded under its name", "{}removed",
@@ -155,7 +143,7 @@ void check_cgroups(engine& e, report& out) {
   for (const std::string& name : names) {
     const auto id = container_id::from(name);
     const auto lock = hold(e, id);
-    if (!lock && ::access(e.container_dir(id).c_str(), F_OK) == 0) continue;
+    if (!lock) continue;
     if (const auto r = e.records().find_container(name); r && is_live(*r)) continue;
     const cgroup group(fmt::format("{}/{}", top, name));
     if (!group.exists()) continue;
@@ -194,7 +182,7 @@ void check_layers(engine& e, const std::string& driver, report& out) {
     // A container's own layer comes before its record.
     const auto of = container_id::from(id.text());
     const auto lock = hold(e, of);
-    if (!lock && ::access(e.container_dir(of).c_str(), F_OK) == 0) continue;
+    if (!lock) continue;
     if (!e.records().containers_using_layer(id).empty() || e.records().find_container(id.text())) continue;
     out.found(fmt::format("layer {} of {}", id.brief(), driver),
               is == layer_state::state::partial ? "it was left half made" : "nothing is recorded that uses it",
@@ -212,7 +200,7 @@ void check_layers(engine& e, const std::string& driver, report& out) {
     if (c.storage != driver || c.state == container_state::removing || held.contains(layer_id::from(c.id.text())))
       continue;
     const auto lock = hold(e, c.id);
-    if (!lock || !e.records().find_container(c.id.text())) continue;
+    if (!lock || !*lock || !e.records().find_container(c.id.text())) continue;
     if (!c.auto_remove)  // else finish() takes the layer first, and whoever was killed then is found above
       out.for_a_person(fmt::format("container {} ({})", c.name, c.id.brief()), "its file system is gone",
                        "save what `kit logs` has of it, then `kit rm`");
@@ -222,7 +210,7 @@ void check_layers(engine& e, const std::string& driver, report& out) {
 void check_network(engine& e, const network_record& n, report& out) {
   for (const endpoint_record& p : e.records().endpoints(n.id)) {
     const auto lock = hold(e, p.container);
-    if (!lock && ::access(e.container_dir(p.container).c_str(), F_OK) == 0) continue;
+    if (!lock) continue;
     if (const auto r = e.records().find_container(p.container.text()); r && is_live(*r)) continue;
     out.found(fmt::format("address {} of network {}", p.addresses.empty() ? "" : p.addresses[0], n.name),
               "its container does not run", "{}released", [&] { e.records().release_endpoint(p.id); });
@@ -298,7 +286,7 @@ std::vector<finding> reconcile(engine& e, const reconcile_options& options) {
 namespace {
 
 /// Bytes that go when only `kept` images and containers but `gone` are left.
-std::uint64_t bytes_freed(engine& e, const std::set<std::string>& kept, const std::vector<std::string>& gone) {
+std::uint64_t bytes_freed(engine& e, const std::set<std::string>& kept, const std::set<std::string>& gone) {
   std::set<std::string> blobs, chains;
   for (const std::string& digest : kept)
     if (const auto m = e.records().manifest(digest); m) {
@@ -311,7 +299,7 @@ std::uint64_t bytes_freed(engine& e, const std::set<std::string>& kept, const st
   std::set<layer_id> layers;
   std::uint64_t bytes = 0;
   for (const container_record& c : e.records().containers())
-    if (std::find(gone.begin(), gone.end(), c.id.text()) == gone.end())
+    if (!gone.contains(c.id.str()))
       layers.insert(c.chain.begin(), c.chain.end());
     else
       bytes += e.storage(c.storage).usage({layer_id::from(c.id.text()), c.chain}).bytes;
@@ -333,19 +321,19 @@ pruned prune(engine& e, bool all_images, bool dry_run) {
     const container_record r = current(e, raw);
     if (r.state == container_state::created || r.state == container_state::exited) p.containers.push_back(r.id.str());
   }
+  const std::set<std::string> idle(p.containers.begin(), p.containers.end());
   std::vector<image_record> gone;
   std::set<std::string> kept;
   for (const image_record& i : e.records().images()) {
     const auto users = e.records().containers_using_image(i.digest);
-    const bool used = std::any_of(users.begin(), users.end(), [&](const container_id& id) {
-      return std::find(p.containers.begin(), p.containers.end(), id.text()) == p.containers.end();
-    });
+    const bool used =
+        std::any_of(users.begin(), users.end(), [&](const container_id& id) { return !idle.contains(id.str()); });
     if (used || (!i.reference.empty() && !all_images))
       kept.insert(i.digest);
     else
       gone.push_back(i);
   }
-  p.bytes = bytes_freed(e, kept, p.containers);
+  p.bytes = bytes_freed(e, kept, idle);
   if (!dry_run)
     for (const std::string& id : p.containers) remove(e, container_id::from(id), false);
   for (const image_record& i : gone) {

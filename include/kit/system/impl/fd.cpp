@@ -9,6 +9,7 @@
 #include <sys/syscall.h>
 
 #include <algorithm>
+#include <climits>
 #include <cstdio>
 #include <memory>
 
@@ -86,8 +87,7 @@ void replace_file(const std::string& path, std::string_view data, unsigned mode,
     ::unlink(temporary.c_str());
     throw;
   }
-  if (sync && ::fsync(open_file(directory, O_RDONLY | O_DIRECTORY).get()) != 0)
-    fail_errno(errno, "fsync {}", directory);
+  if (sync) sync_directory(directory);
 }
 
 void make_directories(const std::string& path, unsigned mode) {
@@ -110,6 +110,18 @@ void make_directory(const std::string& path, unsigned mode) {
 }
 
 unique_fd open_directory(const std::string& path) { return open_file(path, O_RDONLY | O_DIRECTORY); }
+
+void sync_directory(const std::string& path) {
+  if (::fsync(open_directory(path).get()) != 0) fail_errno(errno, "fsync {}", path);
+}
+
+std::string read_link(const std::string& path) {
+  std::string text(PATH_MAX, '\0');
+  const ssize_t size = ::readlink(path.c_str(), text.data(), text.size());
+  if (size < 0 && errno != ENOENT) fail_errno(errno, "read {}", path);
+  text.resize(size < 0 ? 0 : static_cast<std::size_t>(size));
+  return text;
+}
 
 std::vector<std::string> names_in(const std::string& directory) {
   std::vector<std::string> names;

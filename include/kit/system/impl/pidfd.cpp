@@ -3,7 +3,6 @@
 
 #include <fcntl.h>
 #include <poll.h>
-#include <sys/ioctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
@@ -14,6 +13,7 @@
 #include <thread>
 
 #include "kit/system/error.hpp"
+#include "kit/system/pidfd_info.hpp"
 
 namespace kit {
 
@@ -69,15 +69,6 @@ bool send_signal(int pidfd, int signal) {
 
 namespace {
 
-/// struct pidfd_info as Linux 6.15 has it, which is newer than the headers kit is built with (uapi/linux/pidfd.h).
-struct pidfd_info {
-  std::uint64_t mask, cgroup;
-  std::uint32_t pid, tgid, ppid, ids[8];
-  std::int32_t wait_status;
-};
-static_assert(sizeof(pidfd_info) == 64);
-constexpr std::uint64_t info_of_exit = 1u << 3;
-
 int code_of(int wait_status) { return WIFEXITED(wait_status) ? WEXITSTATUS(wait_status) : 128 + WTERMSIG(wait_status); }
 
 /// Field 52 of /proc/PID/stat: the wait status of a zombie.
@@ -105,10 +96,7 @@ std::optional<int> status_of_zombie(int pidfd) {
 std::optional<int> exit_code_of(int pidfd) {
   using namespace std::chrono_literals;
   for (const auto until = std::chrono::steady_clock::now() + 100ms;;) {
-    pidfd_info info{};
-    info.mask = info_of_exit;
-    if (::ioctl(pidfd, _IOWR(0xff, 11, pidfd_info), &info) == 0 && (info.mask & info_of_exit) != 0)
-      return code_of(info.wait_status);
+    if (std::int32_t told = 0; wait_status_of(pidfd, &told) == 1) return code_of(told);
     if (const auto status = status_of_zombie(pidfd)) return code_of(*status);
     if (std::chrono::steady_clock::now() > until) return std::nullopt;
     std::this_thread::sleep_for(1ms);

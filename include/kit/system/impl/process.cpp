@@ -35,6 +35,14 @@ cloned_process clone_process(std::uint64_t flags, int cgroup) {
   return {static_cast<pid_t>(pid), unique_fd(pid == 0 ? -1 : pidfd)};
 }
 
+std::vector<char*> argument_vector(std::vector<std::string>& words) {
+  std::vector<char*> pointers;
+  pointers.reserve(words.size() + 1);
+  for (std::string& word : words) pointers.push_back(word.data());
+  pointers.push_back(nullptr);
+  return pointers;
+}
+
 child_pid_namespace::child_pid_namespace(int pidfd) : home_(open_file("/proc/thread-self/ns/pid", O_RDONLY)) {
   if (::setns(pidfd, CLONE_NEWPID) != 0) fail_errno(errno, "join the pid namespace of the container");
 }
