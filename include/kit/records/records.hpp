@@ -136,6 +136,14 @@ struct unpacked_record {
   layer_id layer;
 };
 
+/// A directory that outlives containers.
+struct volume_record {
+  std::string name;
+  std::vector<option> labels;
+  bool anonymous = false;  ///< made for one container, under a name that was drawn
+  std::int64_t created_ns = 0;
+};
+
 struct event_record {
   std::int64_t time_ns = 0;
   std::string type;    ///< "container", "image", "network"
@@ -223,6 +231,12 @@ class records {
   layer_id publish_unpacked(const unpacked_record&);
   std::vector<unpacked_record> unpacked_layers();
   void remove_unpacked(const std::string& driver, const std::string& chain_id);
+
+  // ---- volumes (who uses one: engine/volumes.hpp) ------------------------------------------------
+  void insert(const volume_record&);  ///< present already: success, and it stays as it is
+  std::optional<volume_record> find_volume(std::string_view name);
+  std::vector<volume_record> volumes();         ///< by name
+  void remove_volume(const std::string& name);  ///< absent: success
 
   // ---- events ----------------------------------------------------------------------------------
   void add(const event_record&);

@@ -452,6 +452,37 @@ void records::remove_unpacked(const std::string& driver, const std::string& chai
   query(impl_->db, "DELETE FROM unpacked WHERE driver = ? AND chain_id = ?", driver, chain_id).run();
 }
 
+// ---- volumes -----------------------------------------------------------------------------------
+
+namespace {
+volume_record read_volume(const query& q) {
+  return {q.text(0), split_options(q.text(1)), q.number(2) != 0, q.number(3)};
+}
+}  // namespace
+
+void records::insert(const volume_record& v) {
+  query(impl_->db, "INSERT OR IGNORE INTO volumes (name, labels, anonymous, created_ns) VALUES (?,?,?,?)", v.name,
+        join_options(v.labels), v.anonymous, v.created_ns)
+      .run();
+}
+
+std::optional<volume_record> records::find_volume(std::string_view name) {
+  query q(impl_->db, "SELECT name, labels, anonymous, created_ns FROM volumes WHERE name = ?", name);
+  if (!q.next()) return std::nullopt;
+  return read_volume(q);
+}
+
+std::vector<volume_record> records::volumes() {
+  std::vector<volume_record> list;
+  query q(impl_->db, "SELECT name, labels, anonymous, created_ns FROM volumes ORDER BY name");
+  while (q.next()) list.push_back(read_volume(q));
+  return list;
+}
+
+void records::remove_volume(const std::string& name) {
+  query(impl_->db, "DELETE FROM volumes WHERE name = ?", name).run();
+}
+
 // ---- events, settings --------------------------------------------------------------------------
 
 void records::add(const event_record& e) {

@@ -129,7 +129,16 @@ CREATE INDEX containers_live ON containers (state) WHERE state IN ('running', 'p
 CREATE INDEX images_by_digest ON images (digest);
 )";
 
-constexpr const char* steps_to_now[] = {version_1, version_2};
+constexpr const char* version_3 = R"(
+CREATE TABLE volumes (
+  name TEXT PRIMARY KEY,
+  labels TEXT NOT NULL,
+  anonymous INTEGER NOT NULL,
+  created_ns INTEGER NOT NULL
+) WITHOUT ROWID;
+)";
+
+constexpr const char* steps_to_now[] = {version_1, version_2, version_3};
 
 int version_of(database& db) { return std::stoi(db.value("PRAGMA user_version")); }
 
