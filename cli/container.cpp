@@ -50,10 +50,12 @@ std::string status(const container_record& c, std::int64_t now) {
     case container_state::removing: return "Removal In Progress";
     case container_state::running: return "Up " + human_duration(now - c.started_ns);
     case container_state::paused: return "Up " + human_duration(now - c.started_ns) + " (Paused)";
-    case container_state::exited: break;
+    case container_state::exited:
+    case container_state::restarting: break;
   }
   const std::string code = c.exit_code < 0 ? "unknown" : fmt::format("{}", c.exit_code);
-  return fmt::format("Exited ({}) {} ago", code, human_duration(now - c.finished_ns));
+  return fmt::format("{} ({}) {} ago", c.state == container_state::exited ? "Exited" : "Restarting", code,
+                     human_duration(now - c.finished_ns));
 }
 
 std::string join_labels(const std::vector<option>& labels) {

@@ -80,6 +80,11 @@ TEST_CASE("a container comes back as it was written") {
   c.created_ns = 1;
   c.started_ns = 2;
   c.finished_ns = 3;
+  c.restarts = 4;
+  c.restart_delay_ms = 5;
+  c.stopped = true;
+  c.health = "healthy";
+  c.log_bytes_lost = 1ull << 40;
   const auto same = [](const container_record& a, const container_record& b) {
     CHECK(a.id == b.id);
     CHECK(a.name == b.name);
@@ -102,6 +107,11 @@ TEST_CASE("a container comes back as it was written") {
     CHECK(a.created_ns == b.created_ns);
     CHECK(a.started_ns == b.started_ns);
     CHECK(a.finished_ns == b.finished_ns);
+    CHECK(a.restarts == b.restarts);
+    CHECK(a.restart_delay_ms == b.restart_delay_ms);
+    CHECK(a.stopped == b.stopped);
+    CHECK(a.health == b.health);
+    CHECK(a.log_bytes_lost == b.log_bytes_lost);
   };
   records(root.path()).insert(c);
   same(records(root.path()).container("web"), c);
@@ -384,6 +394,9 @@ TEST_CASE("records of version 1 are read") {
   records r(root.path());
   const container_record c = r.container("web");
   CHECK(c.exit_code == 3);
+  CHECK(c.restarts == 0);
+  CHECK(!c.stopped);
+  CHECK(c.health.empty());
   CHECK(c.labels == std::vector<option>{{"tier", "front"}});
   CHECK(r.endpoints(c.id).at(0).addresses == std::vector<std::string>{"10.89.0.2/20", "fd00::2/64"});
   CHECK(r.network("bridge").options == std::vector<option>{{"mtu", "1400"}});

@@ -36,7 +36,8 @@
 
 namespace kit {
 
-enum class container_state { created, running, paused, exited, removing };
+/// restarting: it has ended, and is to be started again by its restart policy.
+enum class container_state { created, running, paused, exited, removing, restarting };
 std::string_view to_string(container_state) noexcept;
 container_state container_state_from(std::string_view);
 
@@ -61,13 +62,18 @@ struct container_record {
   std::vector<option> labels;
   bool auto_remove = false;
   container_state state = container_state::created;
-  process_stamp init;  ///< when running or paused
+  process_stamp init;  ///< when running or paused; when restarting, of who will start it, if there is one
   int exit_code = 0;   ///< when exited; -1: unknown
   bool oom_killed = false;
   std::string error;            ///< why the last start failed, or how the exit was lost; usually empty
   std::int64_t created_ns = 0;  ///< CLOCK_REALTIME, nanoseconds; 0: never
   std::int64_t started_ns = 0;
   std::int64_t finished_ns = 0;
+  int restarts = 0;                   ///< by its restart policy, since somebody last started it
+  std::int64_t restart_delay_ms = 0;  ///< how long the last of them waited
+  bool stopped = false;               ///< somebody asked for its end: its restart policy rests until the next start
+  std::string health;                 ///< of its health check: "starting", "healthy", "unhealthy"; empty: it has none
+  std::uint64_t log_bytes_lost = 0;   ///< of its last run, by a full disk or a full buffer
 };
 /// Its processes exist, as far as the records know.
 inline bool is_live(const container_record& c) noexcept {
@@ -183,7 +189,7 @@ class records {
   container_record container(std::string_view id_or_name);
   std::optional<container_record> find_container(std::string_view id_or_name);
   std::vector<container_record> containers();       ///< newest first
-  std::vector<container_record> live_containers();  ///< running or paused; does not look at the others
+  std::vector<container_record> live_containers();  ///< running, paused, restarting; does not look at others
   /// Writes every member of the record. Throws not_found if it is gone, conflict as insert().
   void update(const container_record&);
   void rename(const container_id&, const std::string& name);

@@ -65,7 +65,7 @@ std::int64_t now_ns() {
 
 namespace {
 
-constexpr std::string_view state_words[] = {"created", "running", "paused", "exited", "removing"};
+constexpr std::string_view state_words[] = {"created", "running", "paused", "exited", "removing", "restarting"};
 
 std::string join_chain(const std::vector<layer_id>& chain) {
   std::vector<std::string> list;
@@ -76,7 +76,8 @@ std::string join_chain(const std::vector<layer_id>& chain) {
 
 #define KIT_CONTAINER_COLUMNS                                                                                  \
   "id, name, image, image_digest, storage, isolation, chain, command, spec, labels, auto_remove, state, pid, " \
-  "start_time, boot_id, exit_code, oom_killed, error, created_ns, started_ns, finished_ns"
+  "start_time, boot_id, exit_code, oom_killed, error, created_ns, started_ns, finished_ns, restarts, "         \
+  "restart_delay_ms, stopped, health, log_bytes_lost"
 
 container_record read_container(const query& q) {
   container_record c;
@@ -101,6 +102,11 @@ container_record read_container(const query& q) {
   c.created_ns = q.number(18);
   c.started_ns = q.number(19);
   c.finished_ns = q.number(20);
+  c.restarts = static_cast<int>(q.number(21));
+  c.restart_delay_ms = q.number(22);
+  c.stopped = q.number(23) != 0;
+  c.health = q.text(24);
+  c.log_bytes_lost = static_cast<std::uint64_t>(q.number(25));
   return c;
 }
 
@@ -211,10 +217,12 @@ void records::insert(const container_record& c) {
   bool inserted = false;
   {
     query q(impl_->db,
-            "INSERT INTO containers (" KIT_CONTAINER_COLUMNS ") VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
+            "INSERT INTO containers (" KIT_CONTAINER_COLUMNS
+            ") VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
             c.id.text(), c.name, c.image, c.image_digest, c.storage, c.isolation, join_chain(c.chain), c.command,
             c.spec, join_options(c.labels), c.auto_remove, to_string(c.state), c.init.pid, c.init.start_time,
-            c.init.boot_id, c.exit_code, c.oom_killed, c.error, c.created_ns, c.started_ns, c.finished_ns);
+            c.init.boot_id, c.exit_code, c.oom_killed, c.error, c.created_ns, c.started_ns, c.finished_ns, c.restarts,
+            c.restart_delay_ms, c.stopped, c.health, c.log_bytes_lost);
     inserted = q.run_unless_taken();
   }
   if (!inserted) fail_taken(impl_->db, "container", c.id.text(), c.name, container_by_name);
@@ -245,8 +253,9 @@ std::vector<container_record> records::containers() {
 std::vector<container_record> records::live_containers() {
   std::vector<container_record> list;
   // The condition is that of the index containers_live, word for word.
-  query q(impl_->db, "SELECT " KIT_CONTAINER_COLUMNS
-                     " FROM containers WHERE state IN ('running', 'paused') ORDER BY created_ns DESC, id");
+  query q(impl_->db,
+          "SELECT " KIT_CONTAINER_COLUMNS
+          " FROM containers WHERE state IN ('running', 'paused', 'restarting') ORDER BY created_ns DESC, id");
   while (q.next()) list.push_back(read_container(q));
   return list;
 }
@@ -257,10 +266,13 @@ void records::update(const container_record& c) {
     query q(impl_->db,
             "UPDATE containers SET name=?2, image=?3, image_digest=?4, storage=?5, isolation=?6, chain=?7, command=?8, "
             "spec=?9, labels=?10, auto_remove=?11, state=?12, pid=?13, start_time=?14, boot_id=?15, exit_code=?16, "
-            "oom_killed=?17, error=?18, created_ns=?19, started_ns=?20, finished_ns=?21 WHERE id=?1",
+            "oom_killed=?17, error=?18, created_ns=?19, started_ns=?20, finished_ns=?21, restarts=?22, "
+            "restart_delay_ms=?23, "
+            "stopped=?24, health=?25, log_bytes_lost=?26 WHERE id=?1",
             c.id.text(), c.name, c.image, c.image_digest, c.storage, c.isolation, join_chain(c.chain), c.command,
             c.spec, join_options(c.labels), c.auto_remove, to_string(c.state), c.init.pid, c.init.start_time,
-            c.init.boot_id, c.exit_code, c.oom_killed, c.error, c.created_ns, c.started_ns, c.finished_ns);
+            c.init.boot_id, c.exit_code, c.oom_killed, c.error, c.created_ns, c.started_ns, c.finished_ns, c.restarts,
+            c.restart_delay_ms, c.stopped, c.health, c.log_bytes_lost);
     updated = q.run_unless_taken();
   }
   if (!updated) fail_taken(impl_->db, "container", c.id.text(), c.name, container_by_name);

@@ -136,6 +136,14 @@ CREATE TABLE volumes (
   anonymous INTEGER NOT NULL,
   created_ns INTEGER NOT NULL
 ) WITHOUT ROWID;
+
+ALTER TABLE containers ADD COLUMN restarts INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE containers ADD COLUMN restart_delay_ms INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE containers ADD COLUMN stopped INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE containers ADD COLUMN health TEXT NOT NULL DEFAULT '';
+ALTER TABLE containers ADD COLUMN log_bytes_lost INTEGER NOT NULL DEFAULT 0;
+DROP INDEX containers_live;
+CREATE INDEX containers_live ON containers (state) WHERE state IN ('running', 'paused', 'restarting');
 )";
 
 constexpr const char* steps_to_now[] = {version_1, version_2, version_3};
