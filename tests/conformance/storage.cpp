@@ -7,6 +7,7 @@
 #include <cstdlib>
 
 #include "drivers/storage/aufs.hpp"
+#include "drivers/storage/btrfs.hpp"
 #include "drivers/storage/devicemapper.hpp"
 #include "drivers/storage/overlayfs.hpp"
 #include "drivers/storage/vfs.hpp"
@@ -55,6 +56,15 @@ TEST_CASE("overlayfs, as a plugin") { conforms(plugged("overlayfs")); }
 TEST_CASE("aufs") { conforms(direct<drivers::aufs>); }
 TEST_CASE("aufs, erased") { conforms(erased<drivers::aufs>); }
 TEST_CASE("aufs, as a plugin") { conforms(plugged("aufs")); }
+TEST_CASE("btrfs") { conforms(direct<drivers::btrfs>); }
+TEST_CASE("btrfs, erased") { conforms(erased<drivers::btrfs>); }
+TEST_CASE("btrfs, as a plugin") { conforms(plugged("btrfs")); }
+TEST_CASE("btrfs with quotas") {
+  conforms([](driver_config c) {
+    c.options.push_back({"quotas", "true"});
+    return drivers::btrfs(c);
+  });
+}
 TEST_CASE("devicemapper") { conforms(direct<drivers::devicemapper>); }
 TEST_CASE("devicemapper, erased") { conforms(erased<drivers::devicemapper>); }
 TEST_CASE("devicemapper, as a plugin") { conforms(plugged("devicemapper")); }

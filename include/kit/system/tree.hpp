@@ -3,9 +3,11 @@
 #include <chrono>
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "kit/detail/function_ref.hpp"
 
@@ -35,6 +37,14 @@ enum class difference : std::uint32_t { added = 1, modified = 2, deleted = 3 };
 /// No symlink is followed. What vanishes during the walk counts as absent. Holes are not read. Answers to
 /// this_call() between files. Holds two descriptors per level of depth.
 void compare_trees(int before, int after, function_ref<void(difference, const std::string& path)> out);
+
+/// Of the directory that both trees have at `path`, the entries that may differ or contain what differs; without an
+/// answer all are looked at, there and below.
+using names_to_look_at =
+    function_ref<std::optional<std::vector<std::string>>(const std::string& path, int before, int after)>;
+/// The same answer as without `names`, for who knows where to look.
+void compare_trees(int before, int after, names_to_look_at names,
+                   function_ref<void(difference, const std::string& path)> out);
 
 /// How a union file system writes deletions down in the directory that holds a layer's differences.
 enum class whiteouts : std::uint32_t {

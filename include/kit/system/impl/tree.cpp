@@ -109,26 +109,32 @@ class comparison {
  public:
   explicit comparison(function_ref<void(difference, const std::string&)> out, whiteouts how = whiteouts::overlay)
       : out_(out), how_(how) {}
+  comparison(const names_to_look_at& names, function_ref<void(difference, const std::string&)> out)
+      : out_(out), names_(&names) {}
 
-  /// `guide`: a union's upper directory of `after`, whose names are all that can differ; -1: all names are looked at.
-  void directories(int before, int after, int guide = -1) {
+  /// `guide`: a union's upper directory of `after`, whose names are all that can differ. `ask`: whether who knows where
+  /// to look knows it here. Otherwise all names are looked at.
+  void directories(int before, int after, int guide = -1, bool ask = true) {
     // Bytewise order of whole paths is not the order of a walk: "a-b" stands before "a/b". So a
     // directory is two steps of its parent's list: itself under "a", its contents under "a/".
     std::vector<std::string> steps;
-    auto take = [&](int directory, bool marks = false) {
-      if (directory < 0) return;
-      for (std::string& name : names_in(directory)) {
+    auto take = [&](std::vector<std::string> names, bool marks = false) {
+      for (std::string& name : names) {
         if (marks) name = visible(std::move(name));
         if (name.empty()) continue;
         steps.push_back(name + '/');
         steps.push_back(std::move(name));
       }
     };
+    std::optional<std::vector<std::string>> told;
+    if (ask && names_ != nullptr && before >= 0) told = (*names_)(path_.substr(0, path_.rfind('/')), before, after);
     if (guide >= 0) {
-      take(guide, how_ == whiteouts::aufs);
+      take(names_in(guide), how_ == whiteouts::aufs);
+    } else if (told) {
+      take(*std::move(told));
     } else {
-      take(before);
-      take(after);
+      if (before >= 0) take(names_in(before));
+      take(names_in(after));
     }
     std::sort(steps.begin(), steps.end());
     steps.erase(std::unique(steps.begin(), steps.end()), steps.end());
@@ -144,7 +150,7 @@ class comparison {
       else if (is_directory(right.get())) {
         path_ += '/';
         const unique_fd below = guided(guide, step);
-        directories(is_directory(left.get()) ? left.get() : -1, right.get(), below.get());
+        directories(is_directory(left.get()) ? left.get() : -1, right.get(), below.get(), told.has_value());
       }
       path_.resize(base);
       this_call().check();
@@ -181,7 +187,8 @@ class comparison {
   }
 
   function_ref<void(difference, const std::string&)> out_;
-  whiteouts how_;
+  whiteouts how_ = whiteouts::overlay;
+  const names_to_look_at* names_ = nullptr;
   std::string path_;
 };
 
@@ -423,6 +430,12 @@ bool same_entry(int a, int b) {
 void compare_trees(int before, int after, function_ref<void(difference, const std::string&)> out) {
   if (before < 0 ? !same_as_empty_root(after) : !same_entry(before, after)) out(difference::modified, "");
   comparison(out).directories(before, after);
+}
+
+void compare_trees(int before, int after, names_to_look_at names,
+                   function_ref<void(difference, const std::string&)> out) {
+  if (!same_entry(before, after)) out(difference::modified, "");
+  comparison(names, out).directories(before, after);
 }
 
 void compare_union(int before, int after, int upper, whiteouts how,
