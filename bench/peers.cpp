@@ -132,8 +132,7 @@ class kit_itself : public runtime {
   void set_up() override {
     ::setenv("KIT_ROOT", (place_.disk() + "/kit").c_str(), 1);
     ::setenv("KIT_RUN_DIR", (place_.run() + "/kit").c_str(), 1);
-    kit_ = own_directory() + "/kit";
-    if (::access(kit_.c_str(), X_OK) != 0) kit_ = find_program("kit");
+    kit_ = find_program("kit");
     if (kit_.empty()) fail(errc::not_found, "there is no kit beside this program");
     tag_ = must_run({kit_, "system", "info", "--format", "{{.RootTag}}"});
     const std::string archive = place_.disk() + "/rootfs.tar";

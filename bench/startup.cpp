@@ -9,9 +9,12 @@
 #include <cmath>
 #include <optional>
 
+#include "calls.hpp"
+#include "goals.hpp"
 #include "kit/system/error.hpp"
 #include "options.hpp"
 #include "peers.hpp"
+#include "phases.hpp"
 #include "report.hpp"
 
 namespace kit::bench {
@@ -86,7 +89,7 @@ class startup {
       c.what = "exec in a running container";
       s.contenders.push_back(std::move(c));
       if (r->name() != "kit") continue;
-      const std::string pid = r->must({own_directory() + "/kit", "inspect", "-f", "{{.State.Pid}}", id});
+      const std::string pid = r->must({find_program("kit"), "inspect", "-f", "{{.State.Pid}}", id});
       contender floor{"nsenter",
                       "enters the namespaces alone",
                       [program = find_program("nsenter"), pid](unsigned) {
@@ -169,7 +172,7 @@ class startup {
     must_run({"truncate", "-s", "2G", directory + "/var/large"});
     must_run({"tar", "-C", directory, "-Scf", archive, "."});
     remove_tree(directory);
-    kit.must({own_directory() + "/kit", "import", archive, "large"});
+    kit.must({find_program("kit"), "import", archive, "large"});
     remove_tree(archive);
     return {"size",
             "Does the size of the image matter?",
@@ -180,7 +183,7 @@ class startup {
 
   study layers() {
     constexpr unsigned count = 60;
-    const std::string kit = own_directory() + "/kit";
+    const std::string kit = find_program("kit");
     std::string from = "small";
     for (unsigned i = 1; i < count; ++i) {
       stop_if_interrupted();
@@ -199,6 +202,14 @@ class startup {
         how_,
         {image_contender("kit, 60 layers", "layers"), floor_contender("floor, 60 layers", *layered_),
          image_contender("kit, 1 layer", "small"), floor_contender("floor, 1 layer", *with_bridge_)}};
+  }
+
+  study plugins() {
+    return {"plugins",
+            "Do plugins cost time?",
+            "kit, which loads its three drivers from plugins, and a kit with the same drivers linked in.",
+            how_,
+            {image_contender("plugins", "small"), image_contender("linked in", "small", "kit-bench-linked")}};
   }
 
   /// After a study: what it left running.
@@ -237,11 +248,11 @@ class startup {
             {},
             {}};
   }
-  static contender image_contender(std::string name, std::string image) {
+  static contender image_contender(std::string name, std::string image, const char* program = "kit") {
     return {std::move(name),
             "kit run --rm, with a network",
-            [image = std::move(image)](unsigned) {
-              return commands{command{own_directory() + "/kit", "run", "--rm", image, "/bin/true"}};
+            [image = std::move(image), program = find_program(program)](unsigned) {
+              return commands{command{program, "run", "--rm", image, "/bin/true"}};
             },
             {},
             {}};
@@ -286,7 +297,8 @@ int startup_command(const command& words) {
                                               "stop",
                                               "rm",
                                               "size",
-                                              "layers"};
+                                              "layers",
+                                              "plugins"};
   std::string case_list;
   for (const std::string& id : all_cases) case_list += (case_list.empty() ? "" : " ") + id;
   const command rest =
@@ -335,6 +347,7 @@ int startup_command(const command& words) {
   std::vector<std::string> ids = wanted;
   if (ids.empty()) ids = is_root() ? all_cases : std::vector<std::string>{"run", "at-once-8"};
   bool interrupted = false;
+  json steps, calls;
   try {
     progress bar(static_cast<double>(ids.size()));
     for (const std::string& id : ids) {
@@ -351,7 +364,8 @@ int startup_command(const command& words) {
                 : id == "stop"               ? studies.stop()
                 : id == "rm"                 ? studies.remove()
                 : id == "size"               ? studies.size()
-                                             : studies.layers();
+                : id == "layers"             ? studies.layers()
+                                             : studies.plugins();
       const std::vector<samples> seen = measure(s.contenders, s.how, bar, s.id);
       json c{
           {"id", s.id}, {"title", s.title}, {"explain", s.explain}, {"at_once", s.how.at_once}, {"cold", s.how.cold}};
@@ -363,12 +377,18 @@ int startup_command(const command& words) {
           c["left_out"].push_back({{"name", s.contenders[i].name}, {"reason", seen[i].failure}});
       out["cases"].push_back(std::move(c));
       studies.end_of(s);
+      if (id == "run-network" && is_root())
+        steps = phases_of({find_program("kit"), "run", "--rm", "small", "/bin/true"}, place.run(), sample_count);
+      if (id == "plugins") calls = calls_of_drivers(place.disk() + "/calls");
     }
   } catch (const error& e) {
     if (e.code() != errc::cancelled || !out.contains("cases")) throw;
     interrupted = true;
   }
   out["load_after"] = load_average();
+  out["tables"] = json::array();
+  for (json& table : std::vector<json>{goals_met(out["cases"]), std::move(steps), std::move(calls)})
+    if (table.contains("rows") && !table["rows"].empty()) out["tables"].push_back(std::move(table));
   out["left_out"] = json::array();
   for (const auto& m : found.missing) out["left_out"].push_back({{"name", m.name}, {"reason", m.reason}});
   out["notes"] = {

@@ -49,7 +49,7 @@ void apply_file(engine_config& config, const std::string& file, const std::strin
 }
 
 /// The directory of the running program, and of its helpers: one and the same in a build tree; PREFIX/bin and
-/// PREFIX/libexec/kit (or as configured) once installed.
+/// PREFIX/libexec/kit (or as configured) once installed. There all programs are called kit-something.
 void find_programs(engine_config& config) {
   std::error_code none;
   const std::filesystem::path self = std::filesystem::read_symlink("/proc/self/exe", none);
@@ -57,7 +57,7 @@ void find_programs(engine_config& config) {
   const std::filesystem::path here = self.parent_path();
   const std::filesystem::path beside = here / "kit-monitor";
   const bool together = ::access(beside.c_str(), X_OK) == 0 && ::access((here / "kit").c_str(), X_OK) == 0;
-  const bool in_libexec = self.filename() == "kit-image";
+  const bool in_libexec = self.filename().native().starts_with("kit-");
   const auto other = [&](const char* relative) { return (here / relative).lexically_normal().string(); };
   config.libexec = together || in_libexec ? here.string() : other(KIT_LIBEXEC_FROM_BIN);
   config.program = together ? (here / "kit").string() : in_libexec ? other(KIT_PROGRAM_FROM_LIBEXEC) : self.string();

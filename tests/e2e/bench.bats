@@ -109,6 +109,19 @@ normalized() {
   diff "$out.before" "$out.md"
 }
 
+@test "the start-up benchmark tells what was aimed at, where the time goes, and what plugins cost" {
+  local out=$BATS_TEST_TMPDIR/out
+  kit bench startup -n 3 --only none --cases run-network,plugins -o "$out"
+  table() { jq -e --arg title "$1" '.tables[] | select(.title == $title) | .rows' "$out.json"; }
+  # A goal is reached or missed, as the figure beside it says.
+  table "What kit aims at" | jq -e 'map(.[1]) == ["kit / floor", "plugins / linked in"]
+    and all(.[]; (.[6] == "reached") == (.[3] <= (.[2] | ltrimstr("≤ ") | tonumber)))'
+  table "Where kit's time goes" | jq -e 'map(.[1]) | index("create_in_launcher") and index("conclude")'
+  # Each row but the last has three figures; a call through the table costs less than a microsecond.
+  table "What a call of a driver costs" | jq -e 'length == 4 and all(.[:3][]; .[1] > 0 and .[2] > 0 and .[3] > 0)
+    and .[3][2] < 1000'
+}
+
 @test "the density benchmark tells what each container costs, or what was reached" {
   local out=$BATS_TEST_TMPDIR/out
   kit bench density 3 --only none -o "$out"

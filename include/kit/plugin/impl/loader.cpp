@@ -297,14 +297,4 @@ any_isolation plugin::open_isolation(const driver_config& config) const {
   return {*descriptor_, open(family::isolation, config)};
 }
 
-any_storage open_storage(std::string_view name, const driver_config& config) {
-  return load_plugin(family::storage, name).open_storage(config);
-}
-any_network open_network(std::string_view name, const driver_config& config) {
-  return load_plugin(family::network, name).open_network(config);
-}
-any_isolation open_isolation(std::string_view name, const driver_config& config) {
-  return load_plugin(family::isolation, name).open_isolation(config);
-}
-
 }  // namespace kit
