@@ -17,6 +17,8 @@ std::vector<std::string> candidates(invocation& call, std::string_view about) {
   if (about == "image")
     for (const image_record& i : known.images())
       if (!i.reference.empty()) names.push_back(i.reference);
+  if (about == "volume")
+    for (const volume_record& v : known.volumes()) names.push_back(v.name);
   if (about == "network")
     for (const network_record& n : known.networks()) names.push_back(n.name);
   return names;

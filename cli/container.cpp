@@ -16,6 +16,7 @@
 #include "kit/engine/images.hpp"
 #include "kit/engine/lifecycle.hpp"
 #include "kit/engine/logs.hpp"
+#include "labels.hpp"
 #include "listing.hpp"
 #include "verbs.hpp"
 
@@ -58,20 +59,17 @@ std::string status(const container_record& c, std::int64_t now) {
                      human_duration(now - c.finished_ns));
 }
 
-std::string join_labels(const std::vector<option>& labels) {
-  std::string text;
-  for (const option& l : labels) text += fmt::format("{}{}={}", text.empty() ? "" : ",", l.key, l.value);
-  return text;
-}
-
 bool matches(const container_record& c, const filter& f) {
   if (f.key == "status") return to_string(c.state) == f.value;
   if (f.key == "name") return c.name.find(f.value) != std::string::npos;
   if (f.key == "id") return c.id.text().starts_with(f.value);
   if (f.key == "ancestor") return c.image == f.value || c.image == f.value + ":latest" || c.image_digest == f.value;
+  if (f.key == "volume") {
+    const auto shown = spec_from_json(c.spec).mounts;
+    return ranges::any_of(shown, [&](const mount_request& m) { return m.source == f.value || m.target == f.value; });
+  }
   if (f.key == "exited") return c.state == container_state::exited && fmt::format("{}", c.exit_code) == f.value;
-  return ranges::any_of(c.labels,
-                        [&](const option& l) { return l.key == f.value || l.key + "=" + l.value == f.value; });
+  return has_label(c.labels, f.value);
 }
 
 /// RFC 3339 from "2024-01-02T03:04:05Z", or from a time ago: "10m", "1h30m", "90s".
@@ -115,12 +113,12 @@ int ps(invocation& call) {
   o.flag("-a,--all", all, "Also those that do not run")
       .flag("-l,--latest", latest, "Only the newest, in any state")
       .value("-n,--last", last, "NUMBER", "Only the newest ones, in any state")
-      .values("-f,--filter", filter_texts, "KEY=VALUE", "status, name, id, label, ancestor or exited")
+      .values("-f,--filter", filter_texts, "KEY=VALUE", "status, name, id, label, ancestor, volume or exited")
       .example("kit ps -a --filter status=exited")
       .example("kit rm $(kit ps -aq --filter label=test)");
   o.parse(call.words);
   const std::vector<filter> filters =
-      parse_filters(filter_texts, {"status", "name", "id", "label", "ancestor", "exited"});
+      parse_filters(filter_texts, {"status", "name", "id", "label", "ancestor", "volume", "exited"});
   std::int64_t most = latest ? 1 : integer(call, "--last", last);
   const bool any_state = all || most >= 0 || ranges::any_of(filters, [](const filter& f) {
                            return f.key == "status" || f.key == "exited";
@@ -299,16 +297,17 @@ int wait(invocation& call) {
 }
 
 int rm(invocation& call) {
-  bool force = false;
+  bool force = false, volumes = false;
   const arguments words = options(call.command(), "CONTAINER [CONTAINER...]", "Remove containers and what they wrote.")
                               .flag("-f,--force", force, "Kill those that run first")
+                              .flag("-v,--volumes", volumes, "Also their anonymous volumes")
                               .takes(1)
                               .example("kit rm -f web")
                               .parse(call.words);
   return for_each(words, [&](const std::string& word) {
     const auto found = call.engine().records().find_container(word);
     if (!found && force) return;
-    kit::remove(call.engine(), found ? found->id : find(call, word).id, force);
+    kit::remove(call.engine(), found ? found->id : find(call, word).id, force, volumes);
     fmt::print("{}\n", word);
   });
 }

@@ -4,6 +4,7 @@
 
 #include "kit/engine/clock.hpp"
 #include "kit/engine/images.hpp"
+#include "labels.hpp"
 #include "listing.hpp"
 #include "verbs.hpp"
 
@@ -44,8 +45,7 @@ int image_ls(invocation& call) {
       if (f.key == "reference") return named(f.value);
       const auto manifest = known.manifest(i.digest);
       if (!manifest) return false;
-      return ranges::any_of(parse_image_config(manifest->config).labels,
-                            [&](const option& l) { return l.key == f.value || l.key + "=" + l.value == f.value; });
+      return has_label(parse_image_config(manifest->config).labels, f.value);
     };
     if (!ranges::all_of(filters, passes)) continue;
     const std::int64_t created = summary.created_ns;

@@ -5,6 +5,7 @@
 #include "kit/engine/images.hpp"
 #include "kit/engine/lifecycle.hpp"
 #include "kit/engine/networks.hpp"
+#include "kit/engine/volumes.hpp"
 #include "listing.hpp"
 #include "verbs.hpp"
 
@@ -56,15 +57,44 @@ json describe_networks(kit::engine& engine, const container_record& c) {
   return settings;
 }
 
-json describe_mounts(const container_spec& spec) {
+json describe_mounts(const kit::engine& engine, const container_spec& spec) {
   json mounts = json::array();
-  for (const volume& v : spec.volumes) {
-    const bool read_only = std::find(v.options.begin(), v.options.end(), "ro") != v.options.end();
-    mounts.push_back({{"Type", "bind"}, {"Source", v.source}, {"Destination", v.target}, {"RW", !read_only}});
+  for (const mount_request& m : spec.mounts) {
+    const bool of_volume = m.what == mount_request::kind::volume;
+    std::string mode, propagation = of_volume ? "" : "rprivate";
+    for (const std::string& o : m.options)
+      if (o == "ro" || o == "rw" || o == "nocopy")
+        mode += (mode.empty() ? "" : ",") + o;
+      else
+        propagation = o;
+    json one = {{"Type", of_volume ? "volume" : "bind"}};
+    if (of_volume) one["Name"] = m.source;
+    one["Source"] = of_volume ? volume_path(engine, m.source) : m.source;
+    one["Destination"] = m.target;
+    if (of_volume) one["Driver"] = "local";
+    one["Mode"] = mode;
+    one["RW"] = !m.has("ro");
+    one["Propagation"] = propagation;
+    mounts.push_back(std::move(one));
   }
   for (const option& t : spec.tmpfs)
-    mounts.push_back({{"Type", "tmpfs"}, {"Source", ""}, {"Destination", t.key}, {"Mode", t.value}});
+    mounts.push_back({{"Type", "tmpfs"},
+                      {"Source", ""},
+                      {"Destination", t.key},
+                      {"Mode", t.value},
+                      {"RW", true},
+                      {"Propagation", ""}});
   return mounts;
+}
+
+json describe(kit::engine& engine, const volume_record& v) {
+  return {{"CreatedAt", rfc3339(v.created_ns)},
+          {"Driver", "local"},
+          {"Labels", pairs(v.labels)},
+          {"Mountpoint", volume_path(engine, v.name)},
+          {"Name", v.name},
+          {"Options", json::object()},
+          {"Scope", "local"}};
 }
 
 json describe(kit::engine& engine, const container_record& c) {
@@ -122,7 +152,7 @@ json describe(kit::engine& engine, const container_record& c) {
                  for (const layer_id& l : c.chain) chain.push_back(l.str());
                  return chain;
                }()}}}}},
-          {"Mounts", describe_mounts(spec)},
+          {"Mounts", describe_mounts(engine, spec)},
           {"Config",
            {{"Hostname", either(spec.hostname, std::string(c.id.brief()))},
             {"User", either(spec.user, image.user)},
@@ -225,14 +255,16 @@ options& with_format(options& o, std::string& format) {
 
 int inspect(invocation& call) {
   std::string format, type;
-  options o(call.command(), "NAME [NAME...]", "Show all that is known of containers, images and networks, as JSON.");
+  options o(call.command(), "NAME [NAME...]",
+            "Show all that is known of containers, images, volumes and networks, as JSON.");
   with_format(o, format)
-      .value("--type", type, "TYPE", "container, image or network")
+      .value("--type", type, "TYPE", "container, image, volume or network")
       .example("kit inspect web")
       .example("kit inspect -f '{{.State.ExitCode}} {{.NetworkSettings.IPAddress}}' web");
   const arguments words = o.parse(call.words);
-  if (!type.empty() && type != "container" && type != "image" && type != "network")
-    throw usage_error(call.command(), fmt::format("--type \"{}\": container, image or network is expected", type));
+  if (!type.empty() && type != "container" && type != "image" && type != "network" && type != "volume")
+    throw usage_error(call.command(),
+                      fmt::format("--type \"{}\": container, image, volume or network is expected", type));
   kit::engine& engine = call.engine();
   return print_each(words, format, [&](const std::string& word) -> json {
     const auto wanted = [&](const char* kind) { return type.empty() || type == kind; };
@@ -240,6 +272,8 @@ int inspect(invocation& call) {
       if (auto c = engine.records().find_container(word)) return describe(engine, current(engine, *c));
     if (wanted("image"))
       if (engine.records().find_image(word)) return describe(engine, find_image(engine, word));
+    if (wanted("volume"))
+      if (auto v = engine.records().find_volume(word)) return describe(engine, *v);
     if (wanted("network"))
       if (auto n = engine.records().find_network(word)) return describe(engine, *n);
     fail(errc::not_found, "no such {}: {}", type.empty() ? "object" : type, word);
@@ -252,6 +286,14 @@ int image_inspect(invocation& call) {
   const arguments words = with_format(o, format).parse(call.words);
   return print_each(words, format,
                     [&](const std::string& word) { return describe(call.engine(), find_image(call.engine(), word)); });
+}
+
+int volume_inspect(invocation& call) {
+  std::string format;
+  options o(call.command(), "VOLUME [VOLUME...]", "Show all that is known of volumes, as JSON.");
+  const arguments words = with_format(o, format).parse(call.words);
+  return print_each(words, format,
+                    [&](const std::string& word) { return describe(call.engine(), find_volume(call.engine(), word)); });
 }
 
 int network_inspect(invocation& call) {

@@ -71,7 +71,7 @@ void listing::print_aligned(const std::vector<std::vector<std::string>>& rows) c
   for (const auto& row : rows) {
     std::string line;
     for (std::size_t i = 0; i < row.size(); ++i)
-      line += i + 1 == row.size() ? row[i] : fmt::format("{:<{}}", row[i], width[i] + 3);
+      line += i + 1 == row.size() ? row[i] : fmt::format("{:<{}}", row[i], std::max<std::size_t>(width[i] + 3, 10));
     fmt::print("{}\n", line);
   }
 }
@@ -107,13 +107,11 @@ void listing::print() const {
     };
     const std::string_view format = std::string_view(format_).substr(6);
     const auto header = [&](std::string_view path, bool) -> std::string {
+      std::string text(path);
       for (const column& c : columns_)
-        if (path == c.field) {
-          std::string upper = c.header ? c.header : c.field;
-          for (char& letter : upper) letter = static_cast<char>(std::toupper(static_cast<unsigned char>(letter)));
-          return upper;
-        }
-      return std::string(path);
+        if (path == c.field && c.header) text = c.header;
+      for (char& letter : text) letter = static_cast<char>(std::toupper(static_cast<unsigned char>(letter)));
+      return text;
     };
     lines.push_back(split(render(format, header)));
     for (const auto& row : rows_) lines.push_back(split(render(format, lookup(row))));

@@ -39,6 +39,13 @@ void report(const std::exception& e) noexcept {
   say("", e.what());
 }
 
+bool confirm(const std::string& warning) {
+  fmt::print("WARNING! {}\nAre you sure you want to continue? [y/N] ", warning);
+  std::fflush(stdout);
+  const int answer = std::getchar();
+  return answer == 'y' || answer == 'Y';
+}
+
 namespace {
 
 /// What drivers and the engine say while they work: warnings always, the rest with --debug.

@@ -7,6 +7,7 @@
 #include "environment.hpp"
 #include "kit/engine/attach.hpp"
 #include "kit/engine/lifecycle.hpp"
+#include "labels.hpp"
 #include "trace.hpp"
 #include "verbs.hpp"
 
@@ -17,8 +18,8 @@ namespace {
 struct container_options {
   container_spec spec;
   std::optional<std::string> entrypoint;
-  std::string memory, cpus, pids_limit, cidfile;
-  std::vector<std::string> env, env_files, labels, volumes, tmpfs;
+  std::string memory, cpus, pids_limit, cidfile, shm_size;
+  std::vector<std::string> env, env_files, labels, volumes, mounts, tmpfs;
 
   void bind(options& o) {
     o.flag("-i,--interactive", spec.interactive, "Keep stdin open")
@@ -27,8 +28,11 @@ struct container_options {
         .value("--name", spec.name, "NAME", "Name of the container (drawn if not given)")
         .values("-e,--env", env, "KEY=VALUE", "Set an environment variable; KEY alone passes this shell's on")
         .values("--env-file", env_files, "FILE", "Read environment variables from a file")
-        .values("-v,--volume", volumes, "HOST:CONTAINER[:ro]", "Show a host directory in the container")
+        .values("-v,--volume", volumes, "[SOURCE:]PATH[:ro]", "Show a host path, or a volume by its name, at PATH")
+        .values("--mount", mounts, "KEY=VALUE,...", "The same: type=bind|volume|tmpfs,source=,target=,readonly,...")
+        .values("--volumes-from", spec.volumes_from, "CONTAINER[:ro]", "Show what another container shows")
         .values("--tmpfs", tmpfs, "PATH[:OPTIONS]", "Mount a tmpfs")
+        .value("--shm-size", shm_size, "SIZE", "Size of /dev/shm (64m)")
         .flag("--read-only", spec.read_only, "Make the root file system read-only")
         .value("-w,--workdir", spec.workdir, "DIR", "Working directory in the container")
         .value("-u,--user", spec.user, "USER[:GROUP]", "User the program runs as")
@@ -57,12 +61,11 @@ struct container_options {
     spec.command.assign(words.begin() + 1, words.end());
     spec.env = environment(env_files, env);
     if (entrypoint) spec.entrypoint = entrypoint->empty() ? arguments{} : arguments{*entrypoint};
-    for (const std::string& text : labels) {
-      const std::size_t equals = text.find('=');
-      spec.labels.push_back({text.substr(0, equals), equals == text.npos ? "" : text.substr(equals + 1)});
-    }
-    for (const std::string& text : volumes) spec.volumes.push_back(parse_volume(text));
+    spec.labels = parse_labels({}, labels);
+    for (const std::string& text : volumes) spec.mounts.push_back(parse_volume(text));
+    for (const std::string& text : mounts) parse_mount(text, spec);
     for (const std::string& text : tmpfs) spec.tmpfs.push_back(parse_tmpfs(text));
+    if (!shm_size.empty()) spec.shm_size = parse_size(shm_size);
     if (!memory.empty()) spec.memory = parse_size(memory);
     if (!cpus.empty()) spec.cpus = number<double>(cpus, "--cpus", 0);
     if (!pids_limit.empty())
@@ -136,7 +139,8 @@ int run(invocation& call) {
       .example("kit run --rm debian:12 cat /etc/os-release")
       .example("kit run --rm -it debian:12 bash                     # ctrl-p ctrl-q leaves it running")
       .example("kit run -d --name web -m 64m --cpus 0.5 debian:12 my-service")
-      .example("kit run --rm -v /srv/data:/data:ro --network none debian:12 ls /data");
+      .example("kit run --rm -v /srv/data:/data:ro --network none debian:12 ls /data")
+      .example("kit run --rm -v state:/var/lib/app --mount type=tmpfs,target=/scratch,tmpfs-size=64m debian:12 my-job");
   const arguments words = o.parse(call.words);
   const container_spec spec = given.finish(words);
   if (proxy != "true" && proxy != "false") throw usage_error(call.command(), "--sig-proxy: true or false is expected");

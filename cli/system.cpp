@@ -122,23 +122,22 @@ int system_check(invocation& call) {
 }
 
 int system_prune(invocation& call) {
-  bool all = false, dry_run = false, force = false;
+  bool all = false, dry_run = false, force = false, volumes = false;
   options(call.command(), "", "Remove exited containers, images without a name, and what nothing uses.")
       .flag("-a,--all", all, "Also images that no container uses")
+      .flag("--volumes", volumes, "Also anonymous volumes that no container uses")
       .flag("-f,--force", force, "Do not ask")
       .flag("--dry-run", dry_run, "Only tell what would be removed, and how much that frees")
       .parse(call.words);
-  if (!force && !dry_run) {
-    if (!::isatty(STDIN_FILENO)) throw usage_error(call.command(), "stdin is not a terminal to ask at; give -f");
-    fmt::print("This removes all exited containers and all images {}. Go on? [y/N] ",
-               all ? "no container uses" : "without a name");
-    std::fflush(stdout);
-    const int answer = std::getchar();
-    if (answer != 'y' && answer != 'Y') return 0;
-  }
-  const pruned gone = prune(call.engine(), all, dry_run);
+  if (!force && !dry_run &&
+      !confirm(fmt::format("This will remove:\n  - all stopped containers\n{}  - all images {}\n",
+                           volumes ? "  - all anonymous volumes not used by at least one container\n" : "",
+                           all ? "without at least one container associated to them" : "without a name")))
+    return 0;
+  const pruned gone = prune(call.engine(), {.all_images = all, .volumes = volumes, .dry_run = dry_run});
   for (const std::string& c : gone.containers) fmt::print("container {}\n", c);
   for (const std::string& i : gone.images) fmt::print("image {}\n", i);
+  for (const std::string& v : gone.volumes) fmt::print("volume {}\n", v);
   fmt::print("Total {}: {}\n", dry_run ? "to be reclaimed" : "reclaimed", human_size(gone.bytes));
   return 0;
 }

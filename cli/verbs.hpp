@@ -51,6 +51,9 @@ struct invocation {
 /// Prints an error the way main does: for verbs that go on with their next argument.
 void report(const std::exception&) noexcept;
 
+/// Asks on stdout, after this warning, whether to go on; the answer comes from stdin.
+bool confirm(const std::string& warning);
+
 /// Calls `work` for each word, reports those that fail, and answers the verb's exit code.
 template <class Work>
 int for_each(const arguments& words, Work&& work) {
@@ -86,6 +89,7 @@ int wait(invocation&);
 int inspect(invocation&);  // inspect.cpp
 int image_inspect(invocation&);
 int network_inspect(invocation&);
+int volume_inspect(invocation&);
 int image_ls(invocation&);  // image.cpp
 int image_rm(invocation&);
 int image_tag(invocation&);
@@ -95,9 +99,13 @@ int image_save(invocation&);
 int container_export(invocation&);
 int commit(invocation&);
 int internal_unpack(invocation&);
-int plugin_check(invocation&);  // plugin_check.cpp, in kit-image
-int network_ls(invocation&);    // network.cpp
-int driver_ls(invocation&);     // driver.cpp
+int plugin_check(invocation&);   // plugin_check.cpp, in kit-image
+int network_ls(invocation&);     // network.cpp
+int volume_create(invocation&);  // volume.cpp
+int volume_ls(invocation&);
+int volume_rm(invocation&);
+int volume_prune(invocation&);
+int driver_ls(invocation&);  // driver.cpp
 int driver_probe(invocation&);
 int plugin_ls(invocation&);  // plugin.cpp
 int bench(invocation&);      // system.cpp

@@ -52,6 +52,7 @@ Id random_id() {
 using layer_id = basic_id<struct layer_tag>;
 using network_id = basic_id<struct network_tag>;
 using endpoint_id = basic_id<struct endpoint_tag>;
+using volume_id = basic_id<struct volume_tag>;
 using container_id = basic_id<struct container_tag>;
 
 }  // namespace kit

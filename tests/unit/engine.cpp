@@ -48,16 +48,35 @@ TEST_CASE("sizes are Docker's: binary units, fractions, nothing else") {
 }
 
 TEST_CASE("volumes, tmpfs, signals, names") {
-  const volume v = parse_volume("/srv:/data:ro,rslave");
+  const mount_request v = parse_volume("/srv:/data/:ro,rslave");
   CHECK(v.source == "/srv");
   CHECK(v.target == "/data");
   CHECK(v.options == std::vector<std::string>{"ro", "rslave"});
-  for (const char* bad : {"/a", "a:/b", "/a:b", "/a:/", "/a:/b:wrong", "/a:/b:ro:x", ":/b", ""})
+  CHECK(parse_volume("name:/data:nocopy").what == mount_request::kind::volume);
+  CHECK(parse_volume("/data").source.empty());
+  for (const char* bad : {"a:/b", "a/b:/c", "/a:b", "/a:/", "/a:/.", "/", "/a:/b:wrong", "/a:/b:nocopy", "ab:/b:rslave",
+                          "/a:/b:ro:x", ":/b", ""})
     CHECK(code_of([&] { parse_volume(bad); }) == errc::invalid);
 
   CHECK(parse_tmpfs("/tmp:size=1m") == option{"/tmp", "size=1m"});
   CHECK(parse_tmpfs("/tmp") == option{"/tmp", ""});
   CHECK(code_of([] { parse_tmpfs("tmp"); }) == errc::invalid);
+  CHECK(code_of([] { parse_tmpfs("/tmp:colour=blue"); }) == errc::invalid);
+
+  container_spec spec;
+  parse_mount("type=bind,src=/a,dst=/b,readonly,bind-propagation=rslave", spec);
+  parse_mount("source=data,target=/c,volume-nocopy", spec);
+  parse_mount("target=/d", spec);
+  parse_mount("type=tmpfs,target=/e,tmpfs-size=1m,tmpfs-mode=1770", spec);
+  CHECK(spec.mounts ==
+        std::vector<mount_request>{{mount_request::kind::bind, "/a", "/b", {"ro", "rslave"}, false, true},
+                                   {mount_request::kind::volume, "data", "/c", {"nocopy"}, false, false},
+                                   {mount_request::kind::volume, "", "/d", {}, false, false}});
+  CHECK(spec.tmpfs == std::vector<option>{{"/e", "size=1048576,mode=1770"}});
+  for (const char* bad : {"", "foo", "type=bind,target=/x", "type=bind,source=a,target=/x", "type=odd,target=/x",
+                          "source=a", "target=x", "target=/x,foo=1", "type=tmpfs,source=/a,target=/b",
+                          "type=volume,target=/x,bind-propagation=rslave", "target=/x,tmpfs-size=1m", "target=/x,ro=x"})
+    CHECK(code_of([&] { parse_mount(bad, spec); }) == errc::invalid);
 
   for (const char* term : {"TERM", "SIGTERM", "sigterm", "15"}) CHECK(parse_signal(term) == SIGTERM);
   CHECK(parse_signal("RTMIN+3") == SIGRTMIN + 3);
@@ -77,7 +96,8 @@ TEST_CASE("a specification survives the records") {
   spec.entrypoint = std::vector<std::string>{""};
   spec.env = {"A=b"};
   spec.labels = {{"k", "v"}};
-  spec.volumes = {{"/a", "/b", {"ro"}}};
+  spec.mounts = {{mount_request::kind::bind, "/a", "/b", {"ro"}, false, true},
+                 {mount_request::kind::volume, "data", "/c", {}, true, false}};
   spec.tmpfs = {{"/t", "size=1m"}};
   spec.memory = 1 << 20;
   spec.cpus = 0.5;
@@ -86,7 +106,7 @@ TEST_CASE("a specification survives the records") {
   const container_spec again = spec_from_json(to_json(spec));
   CHECK(to_json(again) == to_json(spec));
   CHECK(again.entrypoint == spec.entrypoint);
-  CHECK(again.volumes == spec.volumes);
+  CHECK(again.mounts == spec.mounts);
   CHECK(again.cpus == 0.5);
   CHECK_FALSE(spec_from_json("{}").entrypoint);
   CHECK(code_of([] { spec_from_json("[1]"); }) == errc::invalid);
@@ -188,7 +208,7 @@ TEST_CASE("config.json says what was asked") {
   plan.spec.pids_limit = 9;
   plan.spec.read_only = true;
   plan.spec.init = true;
-  plan.spec.volumes = {{"/h", "/c", {"ro"}}};
+  plan.spec.mounts = {{mount_request::kind::bind, "/h", "/c", {"ro"}, false, false}};
   const auto j = nlohmann::json::parse(config_json(plan, {}));
   CHECK(j["ociVersion"] == "1.0.2");
   CHECK(j["root"]["readonly"] == true);

@@ -22,9 +22,9 @@
 ///     launch.hpp     the launch path, step by step     lifecycle.hpp  create start stop kill wait remove
 ///     attach.hpp     the client's side of a monitor    exec.hpp       one more process
 ///     changes.hpp    what a layer changed              images.hpp     import, unpack, commit, remove
-///     reconcile.hpp  records and kernel brought together
+///     volumes.hpp    directories that outlive them     reconcile.hpp  records and kernel brought together
 ///
-/// ROOT/  kit.db  images/  storage/DRIVER/  network/DRIVER/  containers/ID/log.json
+/// ROOT/  kit.db  images/  storage/DRIVER/  network/DRIVER/  containers/ID/log.json  volumes/NAME/_data/
 /// RUN/TAG/  containers/ID/{config.json, rootfs/, hosts, ..., exit.json, attach, state/}   the OCI bundle; gone at boot
 
 namespace kit {

@@ -55,8 +55,9 @@ void adopt(engine&, const container_record&);
 /// Takes away what a run leaves: processes, cgroups, endpoints; then, in one transaction with their leases, does what
 /// `record` says; then the bundle. The caller holds the container's lock. Repeatable.
 void end_run(engine&, const container_record&, function_ref<void()> record);
-/// Removes the container and its layer. Running: conflict, unless `force` (SIGKILL first). Absent: not_found.
-void remove(engine&, const container_id&, bool force);
+/// Removes the container and its layer, and its anonymous volumes if that is asked for or it was to remove itself.
+/// Running: conflict, unless `force` (SIGKILL first). Absent: not_found.
+void remove(engine&, const container_id&, bool force, bool with_volumes = false);
 
 /// What starts and exits leave for later: moves the records' log into the database. Off the path of any start: `kit
 /// internal finish` ends with it. needs_tidying() says, cheaply, whether there is enough of it.

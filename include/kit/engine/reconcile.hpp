@@ -25,12 +25,17 @@ struct reconcile_options {
 /// lock is held). Safe to repeat, and beside anything else; a clean root gives an empty list.
 std::vector<finding> reconcile(engine&, const reconcile_options&);
 
+struct prune_options {
+  bool all_images = false;  ///< also those with a name, if no container uses them
+  bool volumes = false;     ///< also anonymous volumes that no container uses
+  bool dry_run = false;
+};
 /// What `system prune` removes, or would: exited containers, images without a name, unused layers and blobs; and the bytes
 /// that all of them take.
 struct pruned {
-  std::vector<std::string> containers, images;
+  std::vector<std::string> containers, images, volumes;
   std::uint64_t bytes = 0;
 };
-pruned prune(engine&, bool all_images, bool dry_run);
+pruned prune(engine&, const prune_options&);
 
 }  // namespace kit

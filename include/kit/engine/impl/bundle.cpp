@@ -74,7 +74,8 @@ json mount_entry(std::string_view target, std::string_view type, std::string_vie
   return {{"destination", target}, {"type", type}, {"source", source}, {"options", strings(options)}};
 }
 
-json standard_mounts() {
+json standard_mounts(const container_spec& spec) {
+  const std::uint64_t shm = spec.shm_size != 0 ? spec.shm_size : 64 << 20;
   return json::array(
       {mount_entry("/proc", "proc", "proc", {"nosuid", "noexec", "nodev"}),
        mount_entry("/dev", "tmpfs", "tmpfs", {"nosuid", "strictatime", "mode=755", "size=65536k"}),
@@ -83,25 +84,22 @@ json standard_mounts() {
        mount_entry("/sys", "sysfs", "sysfs", {"nosuid", "noexec", "nodev", "ro"}),
        mount_entry("/sys/fs/cgroup", "cgroup", "cgroup", {"nosuid", "noexec", "nodev", "relatime", "ro"}),
        mount_entry("/dev/mqueue", "mqueue", "mqueue", {"nosuid", "noexec", "nodev"}),
-       mount_entry("/dev/shm", "tmpfs", "shm", {"nosuid", "noexec", "nodev", "mode=1777", "size=67108864"})});
+       mount_entry("/dev/shm", "tmpfs", "shm",
+                   {"nosuid", "noexec", "nodev", "mode=1777", fmt::format("size={}", shm)})});
 }
 
-json user_mounts(const bundle_plan& plan) {
-  json list = json::array();
-  for (const option& t : plan.spec.tmpfs) {
+json user_mounts(const container_spec& spec) {
+  std::vector<json> list;
+  for (const option& t : spec.tmpfs) {
     json m = mount_entry(t.key, "tmpfs", "tmpfs", {"noexec", "nosuid", "nodev"});
     if (!t.value.empty())
       for (auto word : split(t.value, ',')) m["options"].push_back(word);
     list.push_back(m);
   }
-  // As Docker does: the container may change its own /etc/hosts and resolv.conf, the image stays as it is.
-  for (std::string_view name : {"resolv.conf", "hostname", "hosts"})
-    list.push_back(mount_entry(fmt::format("/etc/{}", name), "bind", fmt::format("{}/{}", plan.directory, name),
-                               {"rbind", "rprivate"}));
-  for (const volume& v : plan.spec.volumes) {
-    json m = mount_entry(v.target, "bind", v.source, {"rbind"});
+  for (const mount_request& r : spec.mounts) {
+    json m = mount_entry(r.target, "bind", r.source, {"rbind"});
     bool propagation = false;
-    for (const std::string& o : v.options) {
+    for (const std::string& o : r.options) {
       if (o == "nocopy") continue;
       propagation = propagation || (o != "ro" && o != "rw");
       m["options"].push_back(o);
@@ -109,7 +107,29 @@ json user_mounts(const bundle_plan& plan) {
     if (!propagation) m["options"].push_back("rprivate");
     list.push_back(m);
   }
+  // What is shown below another must come after it.
+  const auto depth = [](const json& m) {
+    const auto& path = m["destination"].get_ref<const std::string&>();
+    return std::count(path.begin(), path.end(), '/');
+  };
+  std::stable_sort(list.begin(), list.end(), [&](const json& a, const json& b) { return depth(a) < depth(b); });
   return list;
+}
+
+/// All mounts, in the order they are made. What the user asked for takes the place of what would be there.
+json mounts_of(const container_spec& spec, const std::string& directory) {
+  json all = standard_mounts(spec);
+  // As Docker does: the container may change its own /etc/hosts and resolv.conf, the image stays as it is.
+  for (std::string_view name : {"resolv.conf", "hostname", "hosts"})
+    all.push_back(mount_entry(fmt::format("/etc/{}", name), "bind", fmt::format("{}/{}", directory, name),
+                              {"rbind", "rprivate"}));
+  const json own = user_mounts(spec);
+  if (own.empty()) return all;
+  std::erase_if(all.get_ref<json::array_t&>(), [&](const json& m) {
+    return std::any_of(own.begin(), own.end(), [&](const json& o) { return o["destination"] == m["destination"]; });
+  });
+  for (const json& m : own) all.push_back(m);
+  return all;
 }
 
 /// Nothing but what the runtime adds by itself: the specification's default devices and the container's terminals.
@@ -306,11 +326,8 @@ std::vector<std::string> capabilities_of(const container_spec& spec) {
 }
 
 std::vector<std::string> mount_points(const container_spec& spec) {
-  bundle_plan plan;
-  plan.spec = spec;
   std::vector<std::string> points;
-  for (const json& list : {standard_mounts(), user_mounts(plan)})
-    for (const json& m : list) points.push_back(m["destination"].get<std::string>().substr(1));
+  for (const json& m : mounts_of(spec, "")) points.push_back(m["destination"].get<std::string>().substr(1));
   std::sort(points.begin(), points.end());
   return points;
 }
@@ -351,10 +368,10 @@ std::string config_json(const bundle_plan& plan, const image_user& user) {
     linux_part["seccomp"] = true;  // its place
   }
 
-  json mounts = standard_mounts();
+  json mounts = mounts_of(spec, plan.directory);
   if (spec.privileged)
-    for (json& m : mounts) std::erase(m["options"].get_ref<json::array_t&>(), json("ro"));
-  for (auto& m : user_mounts(plan)) mounts.push_back(m);
+    for (json& m : mounts)
+      if (m["type"] == "sysfs" || m["type"] == "cgroup") std::erase(m["options"].get_ref<json::array_t&>(), json("ro"));
   json annotations = {{"kit.owner", plan.owner}};
   if (spec.init) annotations["kit.init"] = "true";
   json config = {{"ociVersion", "1.0.2"},

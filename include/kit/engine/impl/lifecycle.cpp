@@ -17,6 +17,8 @@
 #include "kit/engine/launch.hpp"
 #include "kit/engine/locks.hpp"
 #include "kit/engine/networks.hpp"
+#include "kit/engine/open_layer.hpp"
+#include "kit/engine/volumes.hpp"
 #include "kit/system/error.hpp"
 #include "kit/system/pidfd.hpp"
 #include "kit/system/process.hpp"
@@ -93,13 +95,14 @@ std::optional<exit_report> wait_exit_report(engine& e, const container_record& r
 }
 
 /// Inserts the record under `name`, or under one that is drawn until it is free.
-void insert_named(engine& e, container_record& r, const std::string& name) {
+void insert_named(engine& e, container_record& r, const std::string& name, const held_volumes& volumes) {
   for (unsigned attempt = 0;; ++attempt) {
     r.name = name.empty() ? draw_name(attempt) : name;
     try {
       return e.records().transaction([&] {
         if (!e.records().manifest(r.image_digest)) fail(errc::not_found, "no such image: {}; it was removed", r.image);
         e.records().insert(r);
+        volumes.record(e);
         add_event(e, r, "create");
       });
     } catch (const error& x) {
@@ -215,6 +218,7 @@ container_record create(engine& e, const container_spec& wanted) {
   // Until the record says that it stands on them, nothing else keeps the image's layers.
   const auto images = lock_images(e);
   const image from = KIT_STEP(find_image(e, spec.image));
+  settle_mounts(e, spec, from.config);
   any_storage& storage = e.storage(spec.storage);
   e.isolation(spec.isolation);
   e.network(find_network(e, spec.network).driver);
@@ -239,11 +243,17 @@ container_record create(engine& e, const container_spec& wanted) {
 
   const std::string directory = e.container_dir(r.id);
   const auto lock = KIT_STEP(make_and_lock(e, r.id));
+  held_volumes volumes;
   try {
     // The record last: a container that is in the records is whole.
-    in_step("create_layer", [&] { storage.create({layer_id::from(r.id.text()), r.chain}, {}); });
-    KIT_STEP(insert_named(e, r, spec.name));
+    const layer own{layer_id::from(r.id.text()), r.chain};
+    in_step("create_layer", [&] { storage.create(own, {}); });
+    if (shows_volumes(r))
+      in_step("make_volumes",
+              [&] { volumes = held_volumes(e, spec, open_layer(storage, own, access::read_write).get()); });
+    KIT_STEP(insert_named(e, r, spec.name, volumes));
   } catch (...) {
+    volumes.forget(e);
     storage.remove(layer_id::from(r.id.text()));
     remove_tree(directory);
     throw;
@@ -256,7 +266,7 @@ session start(engine& e, const container_id& id, const start_options& options) {
   container_record r = e.records().container(id.text());
   if (is_live(r) || record_lost_start(e, r)) fail(errc::conflict, "container {} is already running", r.name);
   if (r.state == container_state::removing) fail(errc::conflict, "container {} is being removed", r.name);
-  const container_spec spec = spec_from_json(r.spec);
+  container_spec spec = spec_from_json(r.spec);
   const auto manifest = e.records().manifest(r.image_digest);
   if (!manifest) fail(errc::not_found, "start {}: its image {} is gone from the records", r.name, r.image);
   const image_config image = parse_image_config(manifest->config);
@@ -274,6 +284,15 @@ session start(engine& e, const container_id& id, const start_options& options) {
   try {
     if (traits.network_namespace == netns::own)
       endpoint = in_step("lease_endpoint", [&] { return e.records().lease_endpoint(n, id, "eth0"); });
+    for (mount_request& m : spec.mounts) {
+      if (m.what == mount_request::kind::volume) m.source = volume_path(e, m.source);
+      if (::access(m.source.c_str(), F_OK) == 0) continue;
+      if (m.what == mount_request::kind::volume)
+        fail(errc::io, "start {}: the directory of a volume, {}, is gone; `kit system check` makes it again", r.name,
+             m.source);
+      if (m.must_exist) fail(errc::invalid, "start {}: bind source path does not exist: {}", r.name, m.source);
+      make_directories(m.source);
+    }
     bundle_plan bundle{e.bundle_dir(id),
                        id.str(),
                        e.owner(id.text()),
@@ -283,8 +302,6 @@ session start(engine& e, const container_id& id, const start_options& options) {
                        traits.network_namespace,
                        endpoint ? endpoint->addresses : std::vector<std::string>()};
     KIT_STEP(write_bundle(bundle, user_of(e, r, spec, image)));
-    for (const volume& v : spec.volumes)
-      if (struct stat st{}; ::stat(v.source.c_str(), &st) != 0) make_directories(v.source);
 
     const models<any_storage, any_network, any_isolation> drivers{e.storage(r.storage), e.network(n.driver),
                                                                   e.isolation(r.isolation)};
@@ -355,12 +372,15 @@ container_record finish(engine& e, const container_id& id, int init) {
     any_storage& storage = e.storage(r.storage);
     in_step("remove_layer", [&] { retry_busy([&] { storage.remove(layer_id::from(id.text())); }); });
   }
+  std::vector<std::string> volumes;
   end_run(e, r, [&] {
     add_event(e, ended, "die", {{"exitCode", std::to_string(ended.exit_code)}});
     if (!ended.auto_remove) return e.records().update(ended);
     add_event(e, ended, "destroy");
+    volumes = strike_anonymous_volumes(e, r);
     e.records().remove_container(id);
   });
+  if (!volumes.empty()) KIT_STEP(remove_volume_directories(e, volumes));
   if (ended.auto_remove) in_step("remove_container_directory", [&] { remove_tree(e.container_dir(id)); });
   return ended;
 }
@@ -526,7 +546,7 @@ int wait(engine& e, const container_id& id) {
   }
 }
 
-void remove(engine& e, const container_id& id, bool force) {
+void remove(engine& e, const container_id& id, bool force, bool with_volumes) {
   container_record r = current(e, e.records().container(id.text()));
   if (is_live(r)) {
     if (!force)
@@ -543,10 +563,13 @@ void remove(engine& e, const container_id& id, bool force) {
   in_step("record_removal", [&] { e.records().releasing([&] { e.records().update(r); }); });
   any_storage& storage = e.storage(r.storage);
   in_step("remove_layer", [&] { retry_busy([&] { storage.remove(layer_id::from(id.text())); }); });
+  std::vector<std::string> volumes;
   end_run(e, r, [&] {
     add_event(e, r, "destroy");
+    if (with_volumes || r.auto_remove) volumes = strike_anonymous_volumes(e, r);
     e.records().remove_container(id);
   });
+  if (!volumes.empty()) KIT_STEP(remove_volume_directories(e, volumes));
   in_step("remove_container_directory", [&] { remove_tree(e.container_dir(id)); });
 }
 

@@ -15,10 +15,12 @@
 #include "kit/engine/lifecycle.hpp"
 #include "kit/engine/locks.hpp"
 #include "kit/engine/networks.hpp"
+#include "kit/engine/volumes.hpp"
 #include "kit/image/store.hpp"
 #include "kit/system/cgroup.hpp"
 #include "kit/system/error.hpp"
 #include "kit/system/pidfd.hpp"
+#include "kit/system/tree.hpp"
 
 namespace kit {
 namespace {
@@ -268,6 +270,7 @@ std::vector<finding> reconcile(engine& e, const reconcile_options& options) {
   for (const container_record& r : e.records().containers())
     out.part(fmt::format("container {} ({})", r.name, r.id.brief()), [&] { check_container(e, r.id, out); });
   out.part("the containers' directories", [&] { check_strays(e, out); });
+  out.part("the volumes", [&] { check_volumes(e, options.dry_run, findings); });
   out.part("the control groups", [&] { check_cgroups(e, out); });
   for (const network_record& n : e.records().networks())
     out.part("network " + n.name, [&] { check_network(e, n, out); });
@@ -315,7 +318,7 @@ std::uint64_t bytes_freed(engine& e, const std::set<std::string>& kept, const st
 
 }  // namespace
 
-pruned prune(engine& e, bool all_images, bool dry_run) {
+pruned prune(engine& e, const prune_options& options) {
   pruned p;
   for (const container_record& raw : e.records().containers()) {
     const container_record r = current(e, raw);
@@ -328,20 +331,26 @@ pruned prune(engine& e, bool all_images, bool dry_run) {
     const auto users = e.records().containers_using_image(i.digest);
     const bool used =
         std::any_of(users.begin(), users.end(), [&](const container_id& id) { return !idle.contains(id.str()); });
-    if (used || (!i.reference.empty() && !all_images))
+    if (used || (!i.reference.empty() && !options.all_images))
       kept.insert(i.digest);
     else
       gone.push_back(i);
   }
   p.bytes = bytes_freed(e, kept, idle);
-  if (!dry_run)
+  if (!options.dry_run)
     for (const std::string& id : p.containers) remove(e, container_id::from(id), false);
   for (const image_record& i : gone) {
     const std::string& name = i.reference.empty() ? i.digest : i.reference;
     p.images.push_back(name);
-    if (!dry_run) remove_image(e, name, false);
+    if (!options.dry_run) remove_image(e, name, false);
   }
-  if (!dry_run) {
+  if (options.volumes)
+    for (const volume_record& v : unused_volumes(e, false)) {
+      p.bytes += measure_tree(open_directory(volume_path(e, v.name)).get()).bytes;
+      p.volumes.push_back(v.name);
+      if (!options.dry_run) remove_volume(e, v.name);
+    }
+  if (!options.dry_run) {
     collect_unused(e);
     remove_empty_groups(e);
   }

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <csignal>
 #include <cstring>
+#include <filesystem>
 #include <limits>
 #include <nlohmann/json.hpp>
 
@@ -15,11 +16,19 @@ namespace kit {
 // NLOHMANN's hooks, found by argument-dependent lookup.
 static void to_json(nlohmann::json& j, const option& o) { j = {o.key, o.value}; }
 static void from_json(const nlohmann::json& j, option& o) { o = {j.at(0), j.at(1)}; }
-static void to_json(nlohmann::json& j, const volume& v) {
-  j = {{"source", v.source}, {"target", v.target}, {"options", v.options}};
+static void to_json(nlohmann::json& j, const mount_request& m) {
+  j = {{"source", m.source}, {"target", m.target}, {"options", m.options}};
+  if (m.what == mount_request::kind::volume) j["type"] = "volume";
+  if (m.anonymous) j["anonymous"] = true;
+  if (m.must_exist) j["must_exist"] = true;
 }
-static void from_json(const nlohmann::json& j, volume& v) {
-  v = {j.at("source"), j.at("target"), j.at("options").get<std::vector<std::string>>()};
+static void from_json(const nlohmann::json& j, mount_request& m) {
+  m = {j.value("type", "bind") == "volume" ? mount_request::kind::volume : mount_request::kind::bind,
+       j.at("source"),
+       j.at("target"),
+       j.at("options").get<std::vector<std::string>>(),
+       j.value("anonymous", false),
+       j.value("must_exist", false)};
 }
 
 namespace {
@@ -32,7 +41,8 @@ void each_member(Spec& s, Visit visit) {
   visit("command", s.command);
   visit("env", s.env);
   visit("labels", s.labels);
-  visit("volumes", s.volumes);
+  visit("volumes", s.mounts);
+  visit("volumes_from", s.volumes_from);
   visit("tmpfs", s.tmpfs);
   visit("workdir", s.workdir);
   visit("user", s.user);
@@ -44,6 +54,7 @@ void each_member(Spec& s, Visit visit) {
   visit("cap_add", s.cap_add);
   visit("cap_drop", s.cap_drop);
   visit("memory", s.memory);
+  visit("shm_size", s.shm_size);
   visit("cpus", s.cpus);
   visit("pids_limit", s.pids_limit);
   visit("interactive", s.interactive);
@@ -84,43 +95,169 @@ container_spec spec_from_json(std::string_view json) {
   return spec;
 }
 
-volume parse_volume(std::string_view text) {
+bool mount_request::has(std::string_view option) const {
+  return std::find(options.begin(), options.end(), option) != options.end();
+}
+
+namespace {
+
+std::vector<std::string> split(std::string_view text, char by) {
   std::vector<std::string> parts;
   for (std::size_t at = 0;;) {
-    const auto colon = text.find(':', at);
-    parts.emplace_back(text.substr(at, colon - at));
-    if (colon == std::string_view::npos) break;
-    at = colon + 1;
+    const auto end = text.find(by, at);
+    parts.emplace_back(text.substr(at, end - at));
+    if (end == std::string_view::npos) return parts;
+    at = end + 1;
   }
-  if (parts.size() < 2 || parts.size() > 3)
-    fail(errc::invalid, "invalid volume specification: '{}': write it as HOST:CONTAINER[:OPTIONS]", text);
-  volume v{parts[0], parts[1], {}};
-  if (v.source.empty() || v.source[0] != '/')
-    fail(errc::invalid, "invalid volume specification: '{}': the host path must be absolute", text);
-  if (v.target.empty() || v.target[0] != '/' || v.target == "/")
-    fail(errc::invalid, "invalid volume specification: '{}': the container path must be absolute and not '/'", text);
-  if (parts.size() == 3) {
-    static constexpr std::string_view known[] = {"ro",     "rw",      "shared",   "rshared", "slave",
-                                                 "rslave", "private", "rprivate", "nocopy"};
-    for (std::size_t at = 0; at <= parts[2].size();) {
-      const auto comma = std::min(parts[2].find(',', at), parts[2].size());
-      const std::string word = parts[2].substr(at, comma - at);
-      if (std::find(std::begin(known), std::end(known), word) == std::end(known))
-        fail(errc::invalid, "invalid volume specification: '{}': unknown option '{}'", text, word);
-      v.options.push_back(word);
-      at = comma + 1;
+}
+
+constexpr std::string_view propagations[] = {"shared", "rshared", "slave", "rslave", "private", "rprivate"};
+
+bool is_propagation(std::string_view word) {
+  return std::find(std::begin(propagations), std::end(propagations), word) != std::end(propagations);
+}
+
+/// "/a/./b/" is "/a/b". `what` is the option as it was given.
+std::string clean_target(std::string_view what, const std::string& path) {
+  if (path.empty() || path[0] != '/')
+    fail(errc::invalid, "invalid mount '{}': the path in the container, '{}', must be absolute", what, path);
+  std::string clean = std::filesystem::path(path).lexically_normal().string();
+  while (clean.size() > 1 && clean.back() == '/') clean.pop_back();
+  if (clean == "/") fail(errc::invalid, "invalid mount '{}': the path in the container can't be '/'", what);
+  return clean;
+}
+
+}  // namespace
+
+void check_volume_name(std::string_view name) {
+  const auto alphanumeric = [](char c) { return std::isalnum(static_cast<unsigned char>(c)) != 0; };
+  bool good = name.size() >= 2 && name.size() <= 255 && alphanumeric(name[0]);
+  for (char c : name) good = good && (alphanumeric(c) || c == '_' || c == '.' || c == '-');
+  if (!good)
+    fail(
+        errc::invalid,
+        "invalid volume name ({}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed, 2 to 255 of them; for a host directory, "
+        "use an absolute path",
+        name);
+}
+
+mount_request parse_volume(std::string_view text) {
+  std::vector<std::string> parts = split(text, ':');
+  if (parts.size() > 3)
+    fail(errc::invalid, "invalid volume specification: '{}': write it as [HOST-PATH|NAME:]CONTAINER[:OPTIONS]", text);
+  mount_request m;
+  if (parts.size() == 1) {
+    m.what = mount_request::kind::volume;
+    m.target = clean_target(text, parts[0]);
+    return m;
+  }
+  m.source = parts[0];
+  m.target = clean_target(text, parts[1]);
+  if (m.source.empty() || m.source[0] != '/') {
+    m.what = mount_request::kind::volume;
+    check_volume_name(m.source);
+  }
+  if (parts.size() == 3)
+    for (const std::string& word : split(parts[2], ',')) {
+      // Labels are a security module's, consistency is another system's: there is nothing to do for either.
+      if (word == "z" || word == "Z" || word == "cached" || word == "delegated" || word == "consistent") continue;
+      const bool of_volume = word == "nocopy" && m.what == mount_request::kind::volume;
+      const bool of_bind = is_propagation(word) && m.what == mount_request::kind::bind;
+      if (word != "ro" && word != "rw" && !of_volume && !of_bind)
+        fail(errc::invalid, "invalid volume specification: '{}': invalid mode: {}", text, word);
+      m.options.push_back(word);
     }
-  }
-  return v;
+  return m;
 }
 
 option parse_tmpfs(std::string_view text) {
   const auto colon = text.find(':');
-  option t{std::string(text.substr(0, colon)),
+  option t{clean_target(text, std::string(text.substr(0, colon))),
            colon == std::string_view::npos ? "" : std::string(text.substr(colon + 1))};
-  if (t.key.empty() || t.key[0] != '/' || t.key == "/")
-    fail(errc::invalid, "invalid tmpfs '{}': the path must be absolute and not '/'", text);
+  static constexpr std::string_view flags[] = {
+      "ro",    "rw",    "suid",    "nosuid",   "dev",        "nodev",       "exec",     "noexec",     "sync",
+      "async", "atime", "noatime", "relatime", "norelatime", "strictatime", "diratime", "nodiratime", "nostrictatime"};
+  static constexpr std::string_view keys[] = {"size", "mode", "uid", "gid", "nr_inodes", "nr_blocks", "mpol"};
+  const auto among = [](const auto& list, std::string_view word) {
+    return std::find(std::begin(list), std::end(list), word) != std::end(list);
+  };
+  if (!t.value.empty())
+    for (const std::string& word : split(t.value, ',')) {
+      const auto equals = word.find('=');
+      if (equals == word.npos ? !among(flags, word) : !among(keys, word.substr(0, equals)))
+        fail(errc::invalid, "invalid tmpfs '{}': invalid option '{}'", text, word);
+    }
   return t;
+}
+
+void parse_mount(std::string_view text, container_spec& to) {
+  const auto refuse = [&](std::string_view why) { fail(errc::invalid, "invalid mount '{}': {}", text, why); };
+  const auto boolean = [&](const std::string& key, const std::string& value) {
+    if (value.empty() || value == "true" || value == "1") return true;
+    if (value != "false" && value != "0") refuse(fmt::format("invalid value for {}: {}", key, value));
+    return false;
+  };
+  std::string type = "volume", source, target, tmpfs;
+  mount_request m;
+  bool bind_option = false, volume_option = false;
+  for (const std::string& field : split(text, ',')) {
+    const auto equals = field.find('=');
+    std::string key = field.substr(0, equals);
+    const std::string value = equals == field.npos ? "" : field.substr(equals + 1);
+    for (char& c : key) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+    if (key == "readonly" || key == "ro") {
+      if (boolean(key, value)) m.options.emplace_back("ro");
+      continue;
+    }
+    if (key == "volume-nocopy") {
+      if (boolean(key, value)) m.options.emplace_back("nocopy");
+      volume_option = true;
+      continue;
+    }
+    if (equals == field.npos) refuse(fmt::format("invalid field '{}' must be a key=value pair", field));
+    if (key == "type") {
+      type = value;
+    } else if (key == "source" || key == "src") {
+      source = value;
+    } else if (key == "target" || key == "dst" || key == "destination") {
+      target = value;
+    } else if (key == "bind-propagation") {
+      if (!is_propagation(value)) refuse(fmt::format("invalid propagation: {}", value));
+      m.options.push_back(value);
+      bind_option = true;
+    } else if (key == "tmpfs-size") {
+      tmpfs += fmt::format("{}size={}", tmpfs.empty() ? "" : ",", parse_size(value));
+    } else if (key == "tmpfs-mode") {
+      if (value.empty() || value.find_first_not_of("01234567") != value.npos)
+        refuse(fmt::format("invalid value for {}: {}", key, value));
+      tmpfs += fmt::format("{}mode={}", tmpfs.empty() ? "" : ",", value);
+    } else if (key != "consistency") {
+      refuse(fmt::format("unexpected key '{}' in '{}'", key, field));
+    }
+  }
+  if (type != "bind" && type != "volume" && type != "tmpfs")
+    refuse(fmt::format("mount type unknown: {}; there are bind, volume and tmpfs", type));
+  if (target.empty()) refuse("target is required");
+  m.target = clean_target(text, target);
+  m.source = source;
+  if (!tmpfs.empty() && type != "tmpfs") refuse(fmt::format("cannot mix tmpfs options with mount type '{}'", type));
+  if (bind_option && type != "bind") refuse(fmt::format("cannot mix bind options with mount type '{}'", type));
+  if (volume_option && type != "volume") refuse(fmt::format("cannot mix volume options with mount type '{}'", type));
+  if (type == "tmpfs") {
+    if (!source.empty()) refuse("a tmpfs has no source");
+    if (m.has("ro")) tmpfs += tmpfs.empty() ? "ro" : ",ro";
+    to.tmpfs.push_back({m.target, tmpfs});
+    return;
+  }
+  if (type == "bind") {
+    if (source.empty()) refuse("source must not be empty");
+    if (source[0] != '/') refuse(fmt::format("invalid mount path: '{}' mount path must be absolute", source));
+    m.must_exist = true;
+  } else {
+    m.what = mount_request::kind::volume;
+    if (!source.empty()) check_volume_name(source);
+  }
+  to.mounts.push_back(std::move(m));
 }
 
 int parse_signal(std::string_view text) {
