@@ -44,21 +44,6 @@ std::string field(const std::string& file, const std::string& key) {
   return "";
 }
 
-std::string file_system_of(const std::string& path) {
-  // statfs(2)'s magic numbers, of those a root is usually on.
-  static constexpr std::array<std::pair<unsigned long, const char*>, 6> known{{{0xEF53, "ext4"},
-                                                                               {0x01021994, "tmpfs"},
-                                                                               {0x9123683E, "btrfs"},
-                                                                               {0x58465342, "xfs"},
-                                                                               {0x794c7630, "overlay"},
-                                                                               {0x2fc12fc1, "zfs"}}};
-  struct statfs s {};
-  if (::statfs(path.c_str(), &s) != 0) return "?";
-  for (const auto& [magic, name] : known)
-    if (static_cast<unsigned long>(s.f_type) == magic) return name;
-  return fmt::format("{:#x}", static_cast<unsigned long>(s.f_type));
-}
-
 }  // namespace
 
 void catch_interrupts() {
@@ -150,14 +135,14 @@ std::string must_run(const command& c, const std::string& directory) {
   return o.out;
 }
 
-scratch::scratch() {
+scratch::scratch(const std::string& base) {
   const auto make = [](std::string pattern) {
     if (::mkdtemp(pattern.data()) == nullptr) fail_errno(errno, "make a directory {}", pattern);
     return pattern;
   };
-  const char* base = std::getenv("TMPDIR");
+  const char* usual = std::getenv("TMPDIR");
   // Short: a Unix socket's path may have 107 bytes.
-  disk_ = make(std::string(base != nullptr ? base : "/tmp") + "/kit-bench.XXXXXX");
+  disk_ = make((!base.empty() ? base : usual != nullptr ? usual : "/tmp") + "/kit-bench.XXXXXX");
   run_ = make("/dev/shm/kit-bench.XXXXXX");
   for (const std::string& directory : {disk_, run_})
     std::filesystem::permissions(directory, std::filesystem::perms(0711));
@@ -225,6 +210,21 @@ std::string load_average() {
   std::size_t end = 0;
   for (int i = 0; i < 3; ++i) end = text.find(' ', end + 1);
   return text.substr(0, end);
+}
+
+std::string file_system_of(const std::string& path) {
+  // statfs(2)'s magic numbers, of those a root is usually on.
+  static constexpr std::array<std::pair<unsigned long, const char*>, 6> known{{{0xEF53, "ext4"},
+                                                                               {0x01021994, "tmpfs"},
+                                                                               {0x9123683E, "btrfs"},
+                                                                               {0x58465342, "xfs"},
+                                                                               {0x794c7630, "overlay"},
+                                                                               {0x2fc12fc1, "zfs"}}};
+  struct statfs s {};
+  if (::statfs(path.c_str(), &s) != 0) return "?";
+  for (const auto& [magic, name] : known)
+    if (static_cast<unsigned long>(s.f_type) == magic) return name;
+  return fmt::format("{:#x}", static_cast<unsigned long>(s.f_type));
 }
 
 json describe_machine(const scratch& where) {

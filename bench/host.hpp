@@ -40,11 +40,11 @@ std::string must_run(const command& c, const std::string& directory = {});
 /// The last lines that say why: on one line, not too long.
 std::string why(const outcome& o);
 
-/// Two directories of this run alone: `disk` in $TMPDIR (/tmp), where images and layers are, and `run` on the tmpfs
+/// Two directories of this run alone: `disk` in `base`, or $TMPDIR (/tmp), where images and layers are, and `run` on the tmpfs
 /// /dev/shm, as /run is one on hosts. Both are gone at the end, with what was mounted in them.
 class scratch {
  public:
-  scratch();
+  explicit scratch(const std::string& base = {});
   ~scratch();
   scratch(const scratch&) = delete;
   scratch& operator=(const scratch&) = delete;
@@ -67,6 +67,8 @@ unique_fd other_network();
 /// Whether this process may make containers.
 bool is_root();
 
+/// The name of the file system that holds `path`.
+std::string file_system_of(const std::string& path);
 /// Processors, memory, kernel, control groups, file systems.
 json describe_machine(const scratch& where);
 /// The three figures of /proc/loadavg.

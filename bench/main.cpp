@@ -8,6 +8,7 @@
 #include "options.hpp"
 #include "report.hpp"
 #include "startup.hpp"
+#include "storage.hpp"
 
 namespace kit::bench {
 namespace {
@@ -22,6 +23,7 @@ constexpr verb verbs[] = {
     {"startup", "How long a container takes, beside every other runtime here", startup_command},
     {"floor", "What the kernel alone needs for a full start", floor_command},
     {"density", "What a container costs while it runs, by how many run", density_command},
+    {"storage", "What each storage driver costs on this disk, beside the kernel's own part", storage_command},
     {"times", "Any commands against each other, in turns", times_command},
     {"report", "The summary and the page of an earlier run", report_command},
 };

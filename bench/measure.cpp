@@ -225,11 +225,42 @@ void progress::step(const std::string& what, double by) {
   std::fprintf(stderr, "\r\033[K%s", line.c_str());
 }
 
+void in_turns(const std::vector<std::string>& names, const measuring& how, progress& bar, const std::string& title,
+              const std::function<double(std::size_t, bool)>& take, const std::function<void(std::size_t)>& pass,
+              const std::function<bool(std::size_t)>& out) {
+  std::vector<unsigned> wanted(names.size(), how.samples);
+  for (std::size_t i = 0; i < names.size(); ++i) {
+    bar.step(title + ": " + names[i] + ", warming up", 0);
+    double cost = 1e12;
+    for (unsigned k = 0; k < how.warmup && !out(i); ++k) cost = std::min(cost, take(i, false));
+    if (how.warmup > 0)
+      wanted[i] = std::clamp(static_cast<unsigned>(how.budget_ms / cost),
+                             std::min(how.at_once > 8 ? 2U : how.least, how.samples), how.samples);
+  }
+  std::mt19937 random(1);  // NOLINT(cert-msc51-cpp): the same orders each time
+  std::vector<std::size_t> order(names.size());
+  for (std::size_t i = 0; i < order.size(); ++i) order[i] = i;
+  for (unsigned turn = 0; turn < how.samples; ++turn) {
+    std::shuffle(order.begin(), order.end(), random);
+    for (const std::size_t i : order) {
+      // Spread over the whole time, whatever their number.
+      const bool now = static_cast<std::uint64_t>(turn + 1) * wanted[i] / how.samples !=
+                       static_cast<std::uint64_t>(turn) * wanted[i] / how.samples;
+      if (now && !out(i)) {
+        bar.step(fmt::format("{}: {}", title, names[i]), 0);
+        take(i, true);
+      } else {
+        pass(i);
+      }
+    }
+    bar.step(title, 1.0 / how.samples);
+  }
+}
+
 std::vector<samples> measure(const std::vector<contender>& contenders, const measuring& how, progress& bar,
                              const std::string& title) {
   static unsigned serial = 0;
   std::vector<samples> all(contenders.size());
-  std::vector<unsigned> wanted(contenders.size(), how.samples);
   const auto take = [&](std::size_t i, bool counts) {
     stop_if_interrupted();
     const contender& c = contenders[i];
@@ -263,33 +294,12 @@ std::vector<samples> measure(const std::vector<contender>& contenders, const mea
     ::usleep(static_cast<useconds_t>(how.rest_ms * 1000));
     return now_ms() - begin;
   };
-
-  for (std::size_t i = 0; i < contenders.size(); ++i) {
-    bar.step(title + ": " + contenders[i].name + ", warming up", 0);
-    double cost = 1e12;
-    for (unsigned k = 0; k < how.warmup && all[i].failure.empty(); ++k) cost = std::min(cost, take(i, false));
-    if (how.warmup > 0)
-      wanted[i] = std::clamp(static_cast<unsigned>(how.budget_ms / cost),
-                             std::min(how.at_once > 8 ? 2U : 5U, how.samples), how.samples);
-  }
-  std::mt19937 random(1);  // NOLINT(cert-msc51-cpp): the same orders each time
-  std::vector<std::size_t> order(contenders.size());
-  for (std::size_t i = 0; i < order.size(); ++i) order[i] = i;
-  for (unsigned turn = 0; turn < how.samples; ++turn) {
-    std::shuffle(order.begin(), order.end(), random);
-    for (const std::size_t i : order) {
-      // Spread over the whole time, whatever their number.
-      const bool now = static_cast<std::uint64_t>(turn + 1) * wanted[i] / how.samples !=
-                       static_cast<std::uint64_t>(turn) * wanted[i] / how.samples;
-      if (now && all[i].failure.empty()) {
-        bar.step(fmt::format("{}: {}", title, contenders[i].name), 0);
-        take(i, true);
-      } else {
-        for (auto* figures : {&all[i].wall, &all[i].gone, &all[i].cpu}) figures->push_back(none);
-      }
-    }
-    bar.step(title, 1.0 / how.samples);
-  }
+  const auto pass = [&](std::size_t i) {
+    for (auto* figures : {&all[i].wall, &all[i].gone, &all[i].cpu}) figures->push_back(none);
+  };
+  std::vector<std::string> names;
+  for (const contender& c : contenders) names.push_back(c.name);
+  in_turns(names, how, bar, title, take, pass, [&](std::size_t i) { return !all[i].failure.empty(); });
   return all;
 }
 

@@ -28,6 +28,7 @@ struct contender {
 
 struct measuring {
   unsigned samples = 50;
+  unsigned least = 5;  ///< of a slow contender
   unsigned warmup = 2;
   unsigned at_once = 1;      ///< starts of one sample
   bool cold = false;         ///< the page cache is dropped before each sample
@@ -60,8 +61,15 @@ class progress {
   double whole_, done_ = 0, begun_;
 };
 
-/// Measures all of `contenders` in turns, in another random order each turn (with a fixed seed). One that fails is left
-/// out from then on. Throws cancelled after an interrupt, with nothing of its own still running.
+/// The loop of all measurements: calls `take(i, counts)` for each of `names` in turns, in another random order each turn
+/// (with a fixed seed), as often as its cost (ms, what take answers) allows; `pass(i)` where i has none in a turn. One
+/// of which `out(i)` is true is left out from then on. `warmup` calls of each do not count.
+void in_turns(const std::vector<std::string>& names, const measuring& how, progress& bar, const std::string& title,
+              const std::function<double(std::size_t i, bool counts)>& take,
+              const std::function<void(std::size_t i)>& pass, const std::function<bool(std::size_t i)>& out);
+
+/// Measures all of `contenders` by in_turns. One that fails is left out from then on. Throws cancelled after an interrupt,
+/// with nothing of its own still running.
 std::vector<samples> measure(const std::vector<contender>& contenders, const measuring& how, progress& bar,
                              const std::string& title);
 

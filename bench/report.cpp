@@ -52,7 +52,8 @@ struct row {
   double cpu = 0, gone = 0, peak_mb = 0;
   std::size_t samples = 0;
   std::vector<double> walls;
-  bool has_gone = false;
+  bool has_gone = false, is_process = false;
+  std::vector<std::pair<std::string, double>> phases;  ///< name, median
 };
 
 std::vector<row> rows_of(const json& c) {
@@ -70,6 +71,8 @@ std::vector<row> rows_of(const json& c) {
     r.gone = summarize(gone).p50;
     r.has_gone = count(gone) > 0;
     r.peak_mb = one.value("peak_kb", 0.0) / 1024;
+    r.is_process = one.contains("cpu_ms");
+    for (const json& p : list(one, "phases")) r.phases.emplace_back(word(p, "name"), summarize(numbers(p, "ms")).p50);
     r.samples = count(r.walls);
     if (rows.empty()) first = r.walls;
     r.against = ratio(r.walls, first);
@@ -86,7 +89,11 @@ const row* find(const std::vector<row>& rows, const std::string& name) {
 std::vector<std::string> header(const std::vector<row>& rows, bool several) {
   std::vector<std::string> h{"", "p50 ms", "p90", "p99", "max"};
   h.push_back(rows.empty() ? "" : "/ " + rows[0].name);
-  h.insert(h.end(), {"95 % interval", "CPU ms", "peak MB", "all gone ms", "samples"});
+  h.push_back("95 % interval");
+  if (!rows.empty())
+    for (const auto& [name, median] : rows[0].phases) h.push_back(name);
+  if (!rows.empty() && rows[0].is_process) h.insert(h.end(), {"CPU ms", "peak MB", "all gone ms"});
+  h.push_back("samples");
   if (several) h.insert(h.end(), {"of one: p50", "p99", "per second"});
   return h;
 }
@@ -98,11 +105,11 @@ std::vector<std::string> cells(const row& r, unsigned at_once, bool is_first) {
                                figure(r.wall.p99),
                                figure(r.wall.max),
                                figure(r.against.value),
-                               is_first ? "" : figure(r.against.low) + " - " + figure(r.against.high),
-                               figure(r.cpu),
-                               figure(r.peak_mb),
-                               r.has_gone ? figure(r.gone) : "-",
-                               std::to_string(r.samples)};
+                               is_first ? "" : figure(r.against.low) + " - " + figure(r.against.high)};
+  for (const auto& [name, median] : r.phases) out.push_back(figure(median));
+  if (r.is_process)
+    out.insert(out.end(), {figure(r.cpu), figure(r.peak_mb), r.has_gone ? figure(r.gone) : std::string("-")});
+  out.push_back(std::to_string(r.samples));
   if (at_once > 1)
     out.insert(out.end(), {figure(r.each.p50), figure(r.each.p99), figure(at_once * 1000.0 / r.wall.p50)});
   return out;
@@ -256,13 +263,20 @@ std::string escape(const std::string& text) {
 /// One colour each, the same in every plot; kit's stands out. Told apart by those who see fewer colours, too.
 const char* colour(const std::string& name) {
   static constexpr std::pair<const char*, const char*> own[] = {
-      {"kit", "#d1495b"},        {"floor", "#8a8a8a"},       {"nsenter", "#8a8a8a"},
-      {"podman", "#7b4fa3"},     {"docker", "#2f7ed8"},      {"crun", "#2a9d8f"},
-      {"runc", "#e09f3e"},       {"lxc-execute", "#5c8a3a"}, {"systemd-nspawn", "#a0522d"},
-      {"bubblewrap", "#c77dba"}, {"unshare", "#4a6fa5"}};
+      {"kit", "#d1495b"},         {"floor", "#8a8a8a"},          {"nsenter", "#8a8a8a"},    {"mount(2)", "#8a8a8a"},
+      {"podman", "#7b4fa3"},      {"docker", "#2f7ed8"},         {"crun", "#2a9d8f"},       {"runc", "#e09f3e"},
+      {"lxc-execute", "#5c8a3a"}, {"systemd-nspawn", "#a0522d"}, {"bubblewrap", "#c77dba"}, {"unshare", "#4a6fa5"}};
   for (const auto& [who, what] : own)
     if (name.starts_with(who)) return what;
-  return "#4a6fa5";
+  static constexpr const char* others[] = {"#d1495b", "#2a9d8f", "#e09f3e", "#7b4fa3", "#2f7ed8",
+                                           "#5c8a3a", "#a0522d", "#c77dba", "#4a6fa5"};
+  // By what stands before its size: "NAME, 10 files" and "NAME: 10 of 10" are one.
+  static std::vector<std::string> met;
+  const std::string who = name.substr(0, name.find_first_of(",:"));
+  const auto at = std::find(met.begin(), met.end(), who);
+  const auto place = static_cast<std::size_t>(at - met.begin());
+  if (at == met.end()) met.push_back(who);
+  return others[place % std::size(others)];
 }
 
 struct axis {
@@ -297,7 +311,10 @@ std::string strip_plot(const std::vector<row>& rows) {
   double low = std::numeric_limits<double>::infinity(), high = 0;
   for (const row& r : rows) low = std::min(low, r.wall.min), high = std::max(high, r.wall.max);
   if (rows.empty() || !(high > 0)) return "";
-  axis x{low / 1.3, high * 1.15, true, 150, 790};
+  std::size_t longest = 0;
+  for (const row& r : rows) longest = std::max(longest, r.name.size());
+  const double names = std::max(142.0, static_cast<double>(longest) * 7.2);
+  axis x{low / 1.3, high * 1.15, true, names + 8, 790};
   const int line = 34, top = 8, bottom = top + line * static_cast<int>(rows.size());
   std::string out = fmt::format("<svg viewBox='0 0 940 {}' role='img' aria-label='samples of each'>\n", bottom + 40);
   for (const double t : x.ticks()) {
@@ -311,8 +328,8 @@ std::string strip_plot(const std::vector<row>& rows) {
     const row& r = rows[i];
     const double y = top + line * (static_cast<double>(i) + 0.5);
     const char* c = colour(r.name);
-    out +=
-        fmt::format("<text class='name{}' x='142' y='{:.1f}'>{}</text>", i == 0 ? " first" : "", y + 4, escape(r.name));
+    out += fmt::format("<text class='name{}' x='{:.0f}' y='{:.1f}'>{}</text>", i == 0 ? " first" : "", names, y + 4,
+                       escape(r.name));
     std::vector<double> sorted;
     for (const double v : r.walls)
       if (!std::isnan(v)) sorted.push_back(v);
@@ -335,17 +352,26 @@ std::string strip_plot(const std::vector<row>& rows) {
 }
 
 std::string curve_plot(const json& curve) {
-  axis x{0, 1, false, 70, 900}, y{0, 0, false, 300, 12};
-  double x_high = 0;
+  const bool logarithmic = curve.value("logarithmic", false);
+  axis x{0, 1, logarithmic, 70, 900}, y{0, 0, logarithmic, 300, 12};
+  double x_high = 0, x_low = std::numeric_limits<double>::infinity(), y_low = x_low;
   for (const json& s : list(curve, "series"))
     for (const json& p : list(s, "points")) {
       x_high = std::max(x_high, p[0].get<double>());
+      x_low = std::min(x_low, p[0].get<double>());
       y.high = std::max(y.high, p[1].get<double>());
+      y_low = std::min(y_low, p[1].get<double>());
     }
   if (!(x_high > 0) || !(y.high > 0)) return "";
   x.high = x_high;
   y.high *= 1.08;
-  std::string out = "<svg viewBox='0 0 940 360' role='img' aria-label='curve'>\n";
+  if (logarithmic) {
+    x.low = std::max(x_low, 1e-3);
+    y.low = std::max(y_low / 1.2, 1e-3);
+    if (!(x.high > x.low)) return "";
+  }
+  std::string out = fmt::format("<svg viewBox='0 0 940 {}' role='img' aria-label='curve'>\n",
+                                360 + (list(curve, "series").size() - 1) / 6 * 18);
   for (const double t : y.ticks())
     out += fmt::format(
         "<line class='grid' x1='70' x2='900' y1='{0:.1f}' y2='{0:.1f}'/><text class='tick' style='text-anchor:end' "
@@ -377,9 +403,9 @@ std::string curve_plot(const json& curve) {
     }
     out += fmt::format("<polyline points='{}' fill='none' stroke='{}' stroke-width='2.5'/>", line, c);
     out += fmt::format(
-        "<rect x='{}' y='349' width='14' height='6' fill='{}'/><text class='tick' style='text-anchor:start' x='{}' "
-        "y='356'>{}</text>\n",
-        70 + legend * 150, c, 90 + legend * 150, escape(name));
+        "<rect x='{}' y='{}' width='14' height='6' fill='{}'/><text class='tick' style='text-anchor:start' x='{}' "
+        "y='{}'>{}</text>\n",
+        70 + legend % 6 * 140, 349 + legend / 6 * 18, c, 90 + legend % 6 * 140, 356 + legend / 6 * 18, escape(name));
     ++legend;
   }
   return out + "</svg>\n";
@@ -397,6 +423,16 @@ void html_table(std::string& out, const std::vector<std::string>& columns,
   }
   out += "</tbody></table></div>\n";
 }
+
+constexpr const char* about_containers =
+    "A <em>container</em> is a program that runs in a world of its own: its own files, network, process numbers "
+    "and limits, "
+    "on the machine's one kernel. A <em>container runtime</em> makes that world and removes it again. "
+    "<strong>kit</strong> is "
+    "one; beside it stand those that people use today, measured on the same machine in the same run, in turns. The "
+    "<strong>floor</strong> is what the kernel alone needs for what kit does: the same system calls with no tool "
+    "around "
+    "them.";
 
 constexpr const char* plot_style =
     "<style>text{font:12px system-ui,sans-serif;fill:#7d8590}.grid{stroke:#7d859055}.tick,.label{text-anchor:middle}"
@@ -427,15 +463,7 @@ std::string to_html(const json& seen) {
       "content='width=device-width'>\n"
       "<title>{0}</title><style>{1}</style></head><body>\n<h1>{0}</h1>\n",
       escape(word(seen, "title")), style);
-  out +=
-      "<p>A <em>container</em> is a program that runs in a world of its own: its own files, network, process numbers "
-      "and limits, "
-      "on the machine's one kernel. A <em>container runtime</em> makes that world and removes it again. "
-      "<strong>kit</strong> is "
-      "one; beside it stand those that people use today, measured on the same machine in the same run, in turns. The "
-      "<strong>floor</strong> is what the kernel alone needs for what kit does: the same system calls with no tool "
-      "around "
-      "them.</p>\n";
+  out += "<p>" + (seen.contains("about") ? escape(word(seen, "about")) : std::string(about_containers)) + "</p>\n";
   const std::vector<std::string> said = sentences(seen);
   if (!said.empty()) {
     out += "<ul class='summary'>\n";
@@ -478,7 +506,8 @@ std::string to_html(const json& seen) {
       "<dt>p50, p90, p99, max</dt><dd>of 100 samples 50, 90 or 99 were at most this long; the longest. With fewer than "
       "100 "
       "samples p99 is the longest.</dd>"
-      "<dt>/ kit</dt><dd>the median of the ratios of two samples of one turn, so that whatever else the machine did at "
+      "<dt>/ NAME</dt><dd>the median of the ratios of two samples of one turn, so that whatever else the machine did "
+      "at "
       "that moment "
       "falls on both; behind it the interval that holds it in 95 of 100 repetitions (bootstrap)</dd>"
       "<dt>all gone</dt><dd>until the last process that the command left behind had ended, too</dd></dl>\n";

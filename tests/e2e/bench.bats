@@ -177,3 +177,55 @@ normalized() {
   run ! kit bench report "$BATS_TEST_TMPDIR/file"
   [[ $output == *"it holds no benchmark's JSON"* ]]
 }
+
+@test "the storage benchmark measures every driver that works here beside the kernel's own part, and leaves nothing" {
+  traces() { find /dev/shm "$TMPDIR" -mindepth 1 -maxdepth 2 -name 'kit-bench*' 2>/dev/null | sort; }
+  TMPDIR=$(mktemp -d /dev/shm/kit.XXXXXX)
+  export TMPDIR
+  local before out=$BATS_TEST_TMPDIR/out
+  before=$(traces)
+  kit bench storage --quick --workload provision,first-write,diff,clones -o "$out" >/dev/null
+  [ "$(traces)" = "$before" ]
+  # Those that work, and those that do not with the reason, are all there are.
+  diff <(kit driver ls --format '{{.Family}} {{.Name}}' | sed -n 's/^storage //p' | sort) \
+    <(jq -r '(.figures | keys[]), (.left_out[] | select(.reason | startswith("time was up") | not) | .name)' "$out.json" | sort -u)
+  jq -e '[.cases[] | select(.id == "provision-files") | .contenders[] | select(.name | startswith("mount(2)"))] | length == 2' "$out.json"
+  # A sample is the sum of its phases.
+  jq -e '[.cases[0].contenders[] | select(.wall_ms[0]) | ([.phases[].ms[0]] | add) - .wall_ms[0] | fabs < 0.001] | all' "$out.json"
+  # The second write to a file that a union copied costs a part of the first.
+  jq -e '.cases[] | select(.id == "first-write-1024") | .contenders[] | select(.name == "mount(2)") | [.phases[].ms | map(select(.)) | min] | .[1] < .[0]' "$out.json"
+  # A clone that nobody wrote takes next to nothing, where a driver shares.
+  jq -e '.figures.overlayfs.clone_disk_kb < 100 and .figures.overlayfs.provision_10_files_ms > 0' "$out.json"
+  grep -q '^| overlayfs' "$out.md"
+  grep -q '<polyline' "$out.html"
+  run ! grep -E 'src=|href=|url\(|<script' "$out.html"
+  rmdir "$TMPDIR"
+}
+
+@test "an interrupted storage benchmark leaves nothing behind, not even what a driver deletes later" {
+  traces() { find /dev/shm "$TMPDIR" -mindepth 1 -maxdepth 2 -name 'kit-bench*' 2>/dev/null | sort; }
+  TMPDIR=$(mktemp -d /dev/shm/kit.XXXXXX)
+  export TMPDIR
+  local before pid status=0
+  before=$(traces)
+  kit bench storage -o - >/dev/null 3>&- &
+  pid=$!
+  sleep 2
+  kill -INT "$pid"
+  wait "$pid" || status=$?
+  [ "$status" -eq 1 ]
+  [ "$(traces)" = "$before" ]
+  run ! grep kit-bench /proc/self/mountinfo
+  rmdir "$TMPDIR"
+}
+
+@test "storage's options are refused by name, and a driver that is none" {
+  run ! kit bench storage --drivers absent -o -
+  [[ $output == *'no storage driver "absent"; there is '* ]]
+  run ! kit bench storage --workload nothing
+  [[ $output == *'there is no workload nothing; there is provision, '* ]]
+  run ! kit bench storage --quick --full
+  [[ $output == *'exclude each other'* ]]
+  run ! kit bench storage --directory /absent/directory
+  [[ $output == *'/absent/directory'* ]]
+}

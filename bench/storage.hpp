@@ -1,0 +1,13 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+#include "host.hpp"
+
+namespace kit::bench {
+
+/// `kit-bench storage`. Its JSON holds, beside what a report is made of (report.hpp), what `kit driver recommend` reads:
+///
+///     figures    {DRIVER: {FIGURE: number ...}}: medians; times in milliseconds, memory and disk in KB per clone,
+///                throughput in MB/s. The figures are named in storage.cpp, where they are told.
+int storage_command(const command& words);
+
+}  // namespace kit::bench
