@@ -7,6 +7,7 @@
 #include <csignal>
 #include <optional>
 
+#include "kit/engine/copy.hpp"
 #include "kit/engine/images.hpp"
 #include "kit/engine/lifecycle.hpp"
 #include "kit/image/reference.hpp"
@@ -205,6 +206,58 @@ int container_export(invocation& call) {
   interruptible scope;
   export_container(call.engine(), call.engine().records().container(words[0]).id, to.get());
   KIT_STEP(to.finish());
+  return 0;
+}
+
+namespace {
+/// "CONTAINER:PATH"; an absolute path, and one that begins with a dot, is the host's whatever is in it.
+struct end_of_copy {
+  std::string container, path;
+  explicit end_of_copy(const std::string& text) : path(text) {
+    const std::size_t colon = text.find(':');
+    if (colon == text.npos || text.starts_with('/') || text.starts_with('.')) return;
+    container = text.substr(0, colon);
+    path = text.substr(colon + 1);
+  }
+};
+}  // namespace
+
+int container_cp(invocation& call) {
+  copy_options how;
+  bool quiet = false;
+  const arguments words =
+      options(
+          call.command(), "CONTAINER:PATH PATH|-  or  PATH|- CONTAINER:PATH",
+          "Copy files and directories between a container, running or not, and the host; - is a tar stream on stdout\n"
+          "or stdin. A directory is copied into one that is there, or becomes one that is not; DIR/. is what is in "
+          "DIR.")
+          .flag("-a,--archive", how.owners, "Keep owners, also on the host")
+          .flag("-L,--follow-link", how.follow_link, "If the source is a symlink, copy what it leads to")
+          .flag("-q,--quiet", quiet, "As Docker's: nothing is said anyway")
+          .takes(2, 2)
+          .example("kit cp web:/etc/nginx .")
+          .example("kit cp ./site/. web:/srv/www")
+          .example("kit cp web:/var/log - | tar -x -C logs")
+          .parse(call.words);
+  const end_of_copy from(words[0]), to(words[1]);
+  if (from.container.empty() && to.container.empty())
+    throw usage_error(call.command(), "must specify at least one container source");
+  if (!from.container.empty() && !to.container.empty())
+    throw usage_error(call.command(), "copying between containers is not supported");
+  kit::engine& engine = call.engine();
+  const std::string& named = from.container.empty() ? to.container : from.container;
+  const container_id id = engine.records().container(named).id;
+  if (to.path == "-" && to.container.empty() && ::isatty(STDOUT_FILENO))
+    throw usage_error(call.command(), "stdout is a terminal: redirect the archive");
+  interruptible scope;
+  if (to.container.empty() && to.path == "-")
+    copy_from_container(engine, id, from.path, STDOUT_FILENO, how);
+  else if (to.container.empty())
+    copy_from_container(engine, id, from.path, to.path, how);
+  else if (from.path == "-")
+    copy_to_container(engine, id, STDIN_FILENO, to.path);
+  else
+    copy_to_container(engine, id, from.path, to.path, how);
   return 0;
 }
 

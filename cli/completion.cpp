@@ -70,6 +70,9 @@ int internal_complete(invocation& call) {
     return v->run(asked);
   } else if (v->run == image_import || v->run == image_load || v->run == plugin_check) {
     offered.insert(":files");
+  } else if (v->name == "cp") {
+    offered.insert(":files");
+    for (const std::string& name : candidates(call, v->about)) offered.insert(name + ":");
   } else {
     for (std::string& name : candidates(call, v->about)) offered.insert(std::move(name));
   }

@@ -22,6 +22,7 @@ namespace {
 }  // namespace
 
 int commit(invocation& call) { hand_over(call); }
+int container_cp(invocation& call) { hand_over(call); }
 int container_export(invocation& call) { hand_over(call); }
 int image_import(invocation& call) { hand_over(call); }
 int image_load(invocation& call) { hand_over(call); }

@@ -19,6 +19,7 @@ constexpr verb table[] = {
     {"exec",              "Run one more command in a running container",             "container", 125, exec},
     {"attach",            "Connect this terminal to a running container",            "container", 1,   attach},
     {"commit",            "Make an image of a container's changes",                  "container", 1,   commit},
+    {"cp",                "Copy files between a container and the host",             "container", 1,   container_cp},
     {"export",            "Write a container's file system as an archive",           "container", 1,   container_export},
     {"diff",              "List the files a container has changed",                  "container", 1,   diff},
     {"pause",             "Freeze the processes of containers",                      "container", 1,   pause},

@@ -97,6 +97,7 @@ int image_import(invocation&);  // archive.cpp, in kit-image
 int image_load(invocation&);
 int image_save(invocation&);
 int container_export(invocation&);
+int container_cp(invocation&);
 int commit(invocation&);
 int internal_unpack(invocation&);
 int plugin_check(invocation&);   // plugin_check.cpp, in kit-image

@@ -47,6 +47,22 @@ struct packed {
 packed pack_archive(int root, int to);
 packed pack_changes(int root, const std::vector<change>& changes, int to);
 
+/// Writes what `fd` (O_PATH, of anything) refers to, under the name `as` ("." for a directory's content), and all below
+/// it, following nothing. It may be written to meanwhile: what vanishes is left out, a file has the size it began with.
+void pack_entry(int fd, const std::string& as, int to);
+
+/// Where unpack_entries puts things.
+struct entry_target {
+  int root = -1;               ///< names are resolved inside it
+  std::string directory;       ///< in root: where they begin
+  bool follows_links = false;  ///< to directories, within root; else a link on the way is refused
+  bool owners = true;  ///< the archive's; else files are the caller's, without set-user-id bits and capabilities
+};
+/// Puts the entries of the tar stream on `from`, no layer, below a directory that is in use: a file is replaced once its
+/// copy is whole, a directory never by something else, nor the reverse (conflict). Throws invalid for a name with "..";
+/// else as unpack_archive.
+void unpack_entries(int from, const entry_target&);
+
 /// The digests of a layer's archive as unpack_archive would answer them, nothing unpacked.
 unpacked digest_archive(int from, const unpack_limits& = {});
 

@@ -31,6 +31,10 @@ class tree_packer {
     directory(open_at(root_, ".", O_RDONLY | O_DIRECTORY), "");
   }
 
+  void alone(int fd, const std::string& as) {
+    if (entry(fd, as == "." ? "./" : as)) directory(open_at(fd, ".", O_RDONLY | O_DIRECTORY), as + '/');
+  }
+
   /// With the directories above it, each once: who unpacks a layer alone has their modes and owners from nowhere else.
   void changed(const std::string& path) {
     once("./");
@@ -83,7 +87,10 @@ class tree_packer {
         fail_errno(errno, "open {}{}", path, name);
       }
       if (!entry(child.get(), path + name)) continue;
-      directory(open_at(child.get(), ".", O_RDONLY | O_DIRECTORY), path + name + '/');
+      unique_fd below(::openat(child.get(), ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+      if (!below && errno == ENOENT) continue;  // removed meanwhile
+      if (!below) fail_errno(errno, "open {}{}", path, name);
+      directory(std::move(below), path + name + '/');
     }
   }
 
@@ -212,6 +219,13 @@ packed pack_archive(int root, int to) {
   tree_packer tree(root, to);
   tree.everything();
   return tree.finish();
+}
+
+void pack_entry(int fd, const std::string& as, int to) {
+  const detail::utf8_scope utf8;
+  tree_packer tree(fd, to);
+  tree.alone(fd, as);
+  tree.finish();
 }
 
 packed pack_changes(int root, const std::vector<change>& changes, int to) {
