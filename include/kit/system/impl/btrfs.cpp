@@ -10,8 +10,8 @@
 #include <sys/stat.h>
 #include <sys/statfs.h>
 
+#include <algorithm>
 #include <cstring>
-#include <memory>
 #include <set>
 
 #include "kit/detail/function_ref.hpp"
@@ -34,11 +34,12 @@ struct item {
   std::uint64_t offset = 0;
   std::string_view bytes;
 
-  /// The structure that stands `at` bytes into the item.
+  /// The structure that stands `at` bytes into the item, or as much of it as there is.
   template <class T>
   T as(std::size_t at = 0) const {
     T value{};
-    if (bytes.size() >= at + sizeof value) std::memcpy(&value, bytes.data() + at, sizeof value);
+    const std::string_view from = bytes.substr(std::min(at, bytes.size()), sizeof value);
+    std::memcpy(&value, from.data(), from.size());
     return value;
   }
 };
@@ -54,9 +55,9 @@ struct key_range {
 
 /// Shows all items of a range; none if there is no such tree.
 void search(int fd, const key_range& range, function_ref<void(const item&)> show) {
-  constexpr std::size_t room = std::size_t{128} << 10;
-  const auto memory = std::make_unique<std::uint64_t[]>((sizeof(btrfs_ioctl_search_args_v2) + room) / 8);
-  auto* const args = reinterpret_cast<btrfs_ioctl_search_args_v2*>(memory.get());
+  // What a block holds, as a rule. The kernel touches all of it, however little it finds.
+  std::size_t room = std::size_t{16} << 10;
+  std::vector<std::uint64_t> memory;
   btrfs_ioctl_search_key key{};
   key.tree_id = range.tree;
   key.min_objectid = range.first_object;
@@ -67,11 +68,17 @@ void search(int fd, const key_range& range, function_ref<void(const item&)> show
   key.min_transid = range.since_transaction;
   key.max_transid = highest;
   while (true) {
+    memory.resize((sizeof(btrfs_ioctl_search_args_v2) + room) / sizeof(std::uint64_t));
+    auto* const args = reinterpret_cast<btrfs_ioctl_search_args_v2*>(memory.data());
     args->key = key;
     args->key.nr_items = ~0u;
     args->buf_size = room;
     if (::ioctl(fd, BTRFS_IOC_TREE_SEARCH_V2, args) != 0) {
       if (errno == ENOENT) return;
+      if (errno == EOVERFLOW && args->buf_size > room) {  // the next item alone is larger
+        room = args->buf_size;
+        continue;
+      }
       fail_errno(errno, "search a tree of btrfs");
     }
     if (args->key.nr_items == 0) return;
