@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-#include "drivers/storage/detail/layer_store.hpp"
+#include "drivers/storage/detail/whole_trees.hpp"
 #include "kit/storage/concept.hpp"
 
 namespace kit::drivers {
@@ -10,26 +10,16 @@ namespace kit::drivers {
 /// reference the other drivers are measured against.
 ///
 /// Creating a layer costs as much as its parent is large, less where the file system can share extents
-/// between files (xfs and btrfs: FICLONE); then only the names are copied. A layer's usage is that of
-/// the whole tree it shows.
+/// between files (xfs and btrfs: FICLONE); then only the names are copied. Many files are copied by several threads. A
+/// layer's usage is that of the whole tree it shows.
 ///
 /// What one sees is the backing file system itself: its full POSIX semantics, its xattrs, its limits.
-class vfs {
+class vfs : public detail::whole_trees {
  public:
-  explicit vfs(const driver_config& config);
+  explicit vfs(const driver_config& config) : whole_trees(name(), config) {}
   static constexpr std::string_view name() { return "vfs"; }
   static std::vector<option_schema> options() { return {}; }
-  [[nodiscard]] probe_report probe() const;
-
-  void create(const layer& l, std::span<const option> options);
-  std::vector<mount> mounts(const layer& l, access how);
-  void freeze(const layer_id& id) { store_.freeze(id); }
-  void remove(const layer_id& id) { store_.remove(id); }
-  disk_usage usage(const layer& l);
-  void layers(layer_sink out) { store_.layers(out); }
-
- private:
-  detail::layer_store store_;
+  [[nodiscard]] probe_report probe() const { return probe_directory(); }
 };
 
 static_assert(storage_driver<vfs> && configurable_driver<vfs>);

@@ -10,6 +10,7 @@
 #include "drivers/storage/btrfs.hpp"
 #include "drivers/storage/devicemapper.hpp"
 #include "drivers/storage/overlayfs.hpp"
+#include "drivers/storage/reflink.hpp"
 #include "drivers/storage/vfs.hpp"
 #include "faulty_storage.hpp"
 #include "kit/plugin/loader.hpp"
@@ -65,6 +66,9 @@ TEST_CASE("btrfs with quotas") {
     return drivers::btrfs(c);
   });
 }
+TEST_CASE("reflink") { conforms(direct<drivers::reflink>); }
+TEST_CASE("reflink, erased") { conforms(erased<drivers::reflink>); }
+TEST_CASE("reflink, as a plugin") { conforms(plugged("reflink")); }
 TEST_CASE("devicemapper") { conforms(direct<drivers::devicemapper>); }
 TEST_CASE("devicemapper, erased") { conforms(erased<drivers::devicemapper>); }
 TEST_CASE("devicemapper, as a plugin") { conforms(plugged("devicemapper")); }

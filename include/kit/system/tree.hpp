@@ -65,7 +65,8 @@ void copy_status(int from, int to);
 /// Makes the empty directory `to` a copy of the directory `from`, the two roots included: names of any bytes, types,
 /// modes, owners, times to the nanosecond, extended attributes, devices, sockets, holes, and hard links among what is
 /// copied. Content is shared where the file system can (FICLONE), copied in the kernel elsewhere. `from` must not
-/// change meanwhile. Answers to this_call(): cancelled within a few MiB, progress in bytes.
+/// change meanwhile. Of many files, by several threads, which have ended when it returns. Answers to this_call():
+/// cancelled within a few MiB, progress in bytes.
 void copy_tree(int from, int to);
 
 struct tree_size {
@@ -74,6 +75,10 @@ struct tree_size {
 };
 /// What stands in `directory` itself under one of the names `without` is left out, with all below it.
 tree_size measure_tree(int directory, std::span<const std::string_view> without = {});
+
+/// Of the bytes that measure_tree(directory) counts, those that stand on disk where a file below `other` stands, too:
+/// because one was cloned from the other.
+std::uint64_t shared_bytes(int directory, int other);
 
 /// Removes the directory `path` and all in it, as remove_tree does, until the clock strikes `until`. Answers whether it
 /// is gone; the rest can be removed by another call. Answers to this_call(). What vanishes meanwhile counts as removed.

@@ -3,8 +3,6 @@
 
 #include <dirent.h>
 #include <fcntl.h>
-#include <linux/fs.h>
-#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/xattr.h>
 
@@ -17,13 +15,13 @@
 
 #include "kit/driver.hpp"
 #include "kit/system/error.hpp"
+#include "kit/system/extent.hpp"
 #include "kit/system/fd.hpp"
+#include "kit/system/impl/tree_entry.hpp"
 
 namespace kit {
-namespace {
+namespace detail {
 
-/// A name for what an O_PATH descriptor refers to, usable where a call takes none: the last step
-/// through /proc reaches the object itself, a symlink included (proc_pid_fd(5)).
 std::string by_descriptor(int fd) { return fmt::format("/proc/self/fd/{}", fd); }
 
 struct ::stat status_of(int fd) {
@@ -61,24 +59,6 @@ std::size_t read_at(int fd, char* to, std::size_t count, off_t from) {
   return done;
 }
 
-bool same_content(int a, int b, off_t size) {
-  if (size == 0) return true;
-  const unique_fd left = open_file(by_descriptor(a), O_RDONLY | O_NOCTTY);
-  const unique_fd right = open_file(by_descriptor(b), O_RDONLY | O_NOCTTY);
-  constexpr std::size_t block = std::size_t{128} * 1024;
-  const auto buffers = std::make_unique<char[]>(2 * block);
-  for (off_t at = 0; at < size;) {
-    at = std::min(next_data(left.get(), at, size), next_data(right.get(), at, size));
-    const std::size_t count = std::min(block, static_cast<std::size_t>(size - at));
-    const std::size_t n = read_at(left.get(), buffers.get(), count, at);
-    const std::size_t m = read_at(right.get(), buffers.get() + block, count, at);
-    if (n != m || std::memcmp(buffers.get(), buffers.get() + block, n) != 0) return false;
-    at += static_cast<off_t>(count);
-    this_call().check();
-  }
-  return true;
-}
-
 std::vector<std::string> names_in(int directory) {
   unique_fd fd = open_at(directory, ".", O_RDONLY | O_DIRECTORY);
   std::unique_ptr<DIR, int (*)(DIR*)> stream(::fdopendir(fd.get()), ::closedir);
@@ -94,6 +74,33 @@ std::vector<std::string> names_in(int directory) {
   }
   if (errno != 0) fail_errno(errno, "read a directory of a tree");
   return names;
+}
+
+}  // namespace detail
+
+namespace {
+
+using namespace detail;  // NOLINT(google-build-using-namespace)
+
+bool same_content(int a, int b, off_t size) {
+  if (size == 0) return true;
+  const unique_fd left = open_file(by_descriptor(a), O_RDONLY | O_NOCTTY);
+  const unique_fd right = open_file(by_descriptor(b), O_RDONLY | O_NOCTTY);
+  // A clone is told from its extents; of little it is cheaper to read the bytes.
+  if (size > 65536 && status_of(a).st_dev == status_of(b).st_dev && share_all_extents(left.get(), right.get()))
+    return true;
+  constexpr std::size_t block = std::size_t{128} * 1024;
+  const auto buffers = std::make_unique<char[]>(2 * block);
+  for (off_t at = 0; at < size;) {
+    at = std::min(next_data(left.get(), at, size), next_data(right.get(), at, size));
+    const std::size_t count = std::min(block, static_cast<std::size_t>(size - at));
+    const std::size_t n = read_at(left.get(), buffers.get(), count, at);
+    const std::size_t m = read_at(right.get(), buffers.get() + block, count, at);
+    if (n != m || std::memcmp(buffers.get(), buffers.get() + block, n) != 0) return false;
+    at += static_cast<off_t>(count);
+    this_call().check();
+  }
+  return true;
 }
 
 unique_fd entry_of(int directory, const std::string& name) {
@@ -197,150 +204,15 @@ bool same_as_empty_root(int root) {
   return (st.st_mode & 07777) == 0755 && st.st_uid == 0 && st.st_gid == 0 && extended_attributes(root).empty();
 }
 
-// ---- copying ----------------------------------------------------------------------------------------------
-
-/// Where the last step of a path is not followed, this names `name` in `directory`, whatever it is.
-std::string by_name(int directory, const std::string& name) { return by_descriptor(directory) + "/" + name; }
-
-bool kept_by_overlayfs(const std::string& attribute) { return attribute.rfind("trusted.overlay.", 0) == 0; }
-
-void copy_attributes(int from, const std::string& to) {
-  for (const auto& [name, value] : extended_attributes(from))
-    if (!kept_by_overlayfs(name) && ::lsetxattr(to.c_str(), name.c_str(), value.data(), value.size(), 0) != 0)
-      fail_errno(errno, "copy extended attribute {}", name);
-}
-
-class copying {
- public:
-  explicit copying(int to) : root_(to) {}
-
-  void directories(int from, int to) {
-    for (const std::string& name : names_in(from)) {
-      this_call().check();
-      const std::size_t base = path_.size();
-      path_ += name;
-      entry(from, to, name);
-      path_.resize(base);
-    }
-  }
-
- private:
-  void entry(int from_directory, int to_directory, const std::string& name) {
-    const unique_fd from = open_at(from_directory, name, O_PATH | O_NOFOLLOW);
-    const auto st = status_of(from.get());
-    const bool linked = !S_ISDIR(st.st_mode) && st.st_nlink > 1;
-    if (linked) {
-      const auto [known, first] = links_.emplace(std::pair(st.st_dev, st.st_ino), path_);
-      if (!first) {
-        if (::linkat(root_, known->second.c_str(), to_directory, name.c_str(), 0) != 0)
-          fail_errno(errno, "link {}", path_);
-        return;
-      }
-    }
-    if (S_ISDIR(st.st_mode)) {
-      if (::mkdirat(to_directory, name.c_str(), 0700) != 0) fail_errno(errno, "make directory {}", path_);
-      const unique_fd source = open_at(from_directory, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
-      const unique_fd target = open_at(to_directory, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
-      path_ += '/';
-      directories(source.get(), target.get());
-    } else if (S_ISREG(st.st_mode)) {
-      const unique_fd source = open_at(from_directory, name, O_RDONLY | O_NOFOLLOW | O_NOCTTY);
-      const unique_fd target = open_at(to_directory, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0600);
-      content(source.get(), target.get(), st.st_size);
-    } else if (S_ISLNK(st.st_mode)) {
-      if (::symlinkat(target_of(from.get()).c_str(), to_directory, name.c_str()) != 0)
-        fail_errno(errno, "make symlink {}", path_);
-    } else if (::mknodat(to_directory, name.c_str(), st.st_mode, st.st_rdev) != 0) {
-      fail_errno(errno, "make node {}", path_);
-    }
-    status(from.get(), st, to_directory, name);
-  }
-
-  void status(int from, const struct ::stat& st, int directory, const std::string& name) {
-    if (::fchownat(directory, name.c_str(), st.st_uid, st.st_gid, AT_SYMLINK_NOFOLLOW) != 0)
-      fail_errno(errno, "set the owner of {}", path_);
-    if (!S_ISLNK(st.st_mode) && ::fchmodat(directory, name.c_str(), st.st_mode & 07777, 0) != 0)
-      fail_errno(errno, "set the mode of {}", path_);
-    // After the owner: changing it drops file capabilities.
-    copy_attributes(from, by_name(directory, name));
-    const timespec times[2] = {st.st_atim, st.st_mtim};
-    if (::utimensat(directory, name.c_str(), times, AT_SYMLINK_NOFOLLOW) != 0)
-      fail_errno(errno, "set the times of {}", path_);
-  }
-
-  void content(int from, int to, off_t size) {
-    if (size == 0) return;
-    if (!clones_ || ::ioctl(to, FICLONE, from) != 0) {
-      clones_ = false;
-      if (::ftruncate(to, size) != 0) fail_errno(errno, "size {}", path_);
-      for (off_t at = next_data(from, 0, size); at < size; at = next_data(from, at, size)) {
-        off_t hole = ::lseek(from, at, SEEK_HOLE);
-        if (hole < 0) hole = size;
-        range(from, to, at, std::min(hole, size));
-        at = hole;
-      }
-    } else {
-      done_ += static_cast<std::uint64_t>(size);
-    }
-    this_call().progress(done_, 0);
-  }
-
-  void range(int from, int to, off_t at, off_t end) {
-    constexpr off_t chunk = off_t{8} << 20;
-    while (at < end) {
-      this_call().check();
-      const auto want = static_cast<std::size_t>(std::min(chunk, end - at));
-      ssize_t n = -1;
-      if (copies_) {
-        off_t in = at, out = at;
-        n = ::copy_file_range(from, &in, to, &out, want, 0);
-        if (n < 0 && errno == EINTR) continue;
-        if (n < 0 && errno != EXDEV && errno != EINVAL && errno != EOPNOTSUPP && errno != ENOSYS)
-          fail_errno(errno, "copy {}", path_);
-      }
-      if (n < 0) {
-        copies_ = false;
-        n = by_hand(from, to, at, want);
-      }
-      if (n == 0) fail(errc::io, "copy {}: it shrank while it was read", path_);
-      at += n;
-      done_ += static_cast<std::uint64_t>(n);
-      this_call().progress(done_, 0);
-    }
-  }
-
-  ssize_t by_hand(int from, int to, off_t at, std::size_t want) {
-    buffer_.resize(std::size_t{1} << 20);
-    const std::size_t n = read_at(from, buffer_.data(), std::min(want, buffer_.size()), at);
-    for (std::size_t done = 0; done < n;) {
-      const ssize_t m = ::pwrite(to, buffer_.data() + done, n - done, at + static_cast<off_t>(done));
-      if (m < 0 && errno != EINTR) fail_errno(errno, "copy {}", path_);
-      if (m > 0) done += static_cast<std::size_t>(m);
-    }
-    return static_cast<ssize_t>(n);
-  }
-
-  int root_;
-  std::string path_;
-  std::map<std::pair<dev_t, ino_t>, std::string> links_;
-  std::vector<char> buffer_;
-  std::uint64_t done_ = 0;
-  bool clones_ = true, copies_ = true;
-};
-
 // ---- measuring and removing -------------------------------------------------------------------------------
 
-class measuring {
+/// Shows each entry below a directory, each file once however many links it has. What vanishes meanwhile is left out.
+class each_below {
  public:
-  tree_size size;
+  explicit each_below(function_ref<void(int directory, const std::string& name, const struct ::stat&)> show)
+      : show_(show) {}
 
-  void entry(const struct ::stat& st) {
-    if (!S_ISDIR(st.st_mode) && st.st_nlink > 1 && !seen_.emplace(st.st_dev, st.st_ino).second) return;
-    size.bytes += static_cast<std::uint64_t>(st.st_blocks) * 512;
-    ++size.inodes;
-  }
-
-  void below(int directory, std::span<const std::string_view> without = {}) {
+  void walk(int directory, std::span<const std::string_view> without = {}) {
     for (const std::string& name : names_in(directory)) {
       if (std::find(without.begin(), without.end(), name) != without.end()) continue;
       struct ::stat st {};
@@ -348,20 +220,37 @@ class measuring {
         if (errno == ENOENT) continue;
         fail_errno(errno, "stat {}", name);
       }
-      entry(st);
+      if (S_ISDIR(st.st_mode) || st.st_nlink <= 1 || seen_.emplace(st.st_dev, st.st_ino).second)
+        show_(directory, name, st);
       if (!S_ISDIR(st.st_mode)) continue;
       const int fd = ::openat(directory, name.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
       if (fd < 0 && errno == ENOENT) continue;
       if (fd < 0) fail_errno(errno, "open {}", name);
       const unique_fd inner(fd);
-      below(fd);
+      walk(fd);
       this_call().check();
     }
   }
 
  private:
+  function_ref<void(int, const std::string&, const struct ::stat&)> show_;
   std::set<std::pair<dev_t, ino_t>> seen_;
 };
+
+/// Shows the extents of each file below a directory that have a place of their own.
+void show_extents(int directory, function_ref<void(const extent&)> show) {
+  const auto of_file = [&](int parent, const std::string& name, const struct ::stat& st) {
+    if (!S_ISREG(st.st_mode) || st.st_blocks == 0) return;
+    const int fd = ::openat(parent, name.c_str(), O_RDONLY | O_NOFOLLOW | O_NOCTTY | O_NONBLOCK | O_CLOEXEC);
+    if (fd < 0 && errno == ENOENT) return;
+    if (fd < 0) fail_errno(errno, "open {}", name);
+    const unique_fd file(fd);
+    if (const auto extents = extents_of(fd))
+      for (const extent& e : *extents)
+        if (e.place != 0) show(e);
+  };
+  each_below(of_file).walk(directory);
+}
 
 /// Removes `name` from `directory`. False if time ran out before.
 bool remove_until(int directory, const std::string& name, std::chrono::steady_clock::time_point until) {
@@ -444,25 +333,37 @@ void compare_union(int before, int after, int upper, whiteouts how,
   comparison(out, how).directories(before, after, upper);
 }
 
-void copy_status(int from, int to) {
-  const auto st = status_of(from);
-  if (::fchown(to, st.st_uid, st.st_gid) != 0) fail_errno(errno, "set the owner of a directory");
-  if (::fchmod(to, st.st_mode & 07777) != 0) fail_errno(errno, "set the mode of a directory");
-  copy_attributes(from, by_descriptor(to) + "/.");
-  const timespec times[2] = {st.st_atim, st.st_mtim};
-  if (::futimens(to, times) != 0) fail_errno(errno, "set the times of a directory");
-}
-
-void copy_tree(int from, int to) {
-  copying(to).directories(from, to);
-  copy_status(from, to);
-}
-
 tree_size measure_tree(int directory, std::span<const std::string_view> without) {
-  measuring m;
-  m.entry(status_of(directory));
-  m.below(directory, without);
-  return m.size;
+  tree_size size;
+  const auto add = [&](const struct ::stat& st) {
+    size.bytes += static_cast<std::uint64_t>(st.st_blocks) * 512;
+    ++size.inodes;
+  };
+  add(status_of(directory));
+  each_below([&](int, const std::string&, const struct ::stat& st) { add(st); }).walk(directory, without);
+  return size;
+}
+
+std::uint64_t shared_bytes(int directory, int other) {
+  std::map<std::uint64_t, std::uint64_t> places;  // begin to end
+  show_extents(other, [&](const extent& e) {
+    auto& end = places[e.place];
+    end = std::max(end, e.place + e.size);
+  });
+  std::uint64_t bytes = 0;
+  show_extents(directory, [&](const extent& e) {
+    std::uint64_t at = e.place;
+    const std::uint64_t end = e.place + e.size;
+    auto next = places.upper_bound(at);
+    if (next != places.begin()) --next;
+    for (; at < end && next != places.end() && next->first < end; ++next) {
+      const std::uint64_t from = std::max(at, next->first), to = std::min(end, next->second);
+      if (from >= to) continue;
+      bytes += to - from;
+      at = to;
+    }
+  });
+  return bytes;
 }
 
 bool remove_tree_until(const std::string& path, std::chrono::steady_clock::time_point until) {
