@@ -20,6 +20,9 @@ namespace kit::drivers {
 /// cut: nothing is synced, neither when a program asks for it nor when the last mount goes. The end of a container
 /// then costs half a millisecond, not the several that the kernel takes to sync the file system below.
 ///
+/// A layer's size is limited by a project quota, where the file system below keeps them: ext4 (made with -O
+/// quota,project) and xfs, mounted with prjquota. The layer's project is a number taken from its id.
+///
 /// Short of full POSIX: a file opened read only before its first write keeps showing the old content;
 /// hard links between files of parents part when one is written; renaming a directory of a parent is
 /// EXDEV (programs then copy).
@@ -29,6 +32,7 @@ class overlayfs {
   static constexpr std::string_view name() { return "overlayfs"; }
   static std::vector<option_schema> options();
   [[nodiscard]] probe_report probe() const;
+  [[nodiscard]] bool can(storage_ability a) const noexcept;
 
   void create(const layer& l, std::span<const option> options);
   std::vector<mount> mounts(const layer& l, access how);
@@ -40,12 +44,14 @@ class overlayfs {
 
   /// By walking `diff` alone: costs what was changed, not what is below.
   void changes(const layer& l, change_sink out);
+  void limit(const layer_id& id, std::uint64_t bytes);
 
  private:
   detail::layer_store store_;
   bool volatile_layers_;
 };
 
-static_assert(storage_driver<overlayfs> && configurable_driver<overlayfs> && reports_changes<overlayfs>);
+static_assert(storage_driver<overlayfs> && configurable_driver<overlayfs> && reports_changes<overlayfs> &&
+              limits_size<overlayfs>);
 
 }  // namespace kit::drivers

@@ -13,6 +13,7 @@
 
 #include "kit/system/error.hpp"
 #include "kit/system/fd.hpp"
+#include "kit/system/project_quota.hpp"
 #include "kit/system/tree.hpp"
 
 namespace kit::drivers {
@@ -65,6 +66,26 @@ void forget_last_mount(const std::string& layer) { remove_tree(work_of(layer) + 
 
 std::string yes_no(bool yes) { return yes ? "yes" : "no"; }
 
+// ---- size -------------------------------------------------------------------------------------------------
+
+// From here on: below are the numbers that people give by hand, and that others count up from.
+constexpr std::uint32_t first_project = 1u << 30;
+
+/// The projects that could be a layer's, in the order in which they are tried.
+std::uint32_t project_for(const layer_id& id, std::uint32_t attempt) {
+  const auto number = static_cast<std::uint32_t>(std::stoul(std::string(id.text().substr(0, 8)), nullptr, 16));
+  return first_project | ((number + attempt) & (first_project - 1));
+}
+
+/// Nothing that a project's number is given to later must find a limit.
+bool lift_limit(const std::string& layer) {
+  const unique_fd diff(::open(diff_of(layer).c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (!diff || !keeps_project_quotas(diff.get())) return true;
+  if (const std::uint32_t project = project_of(diff.get()); project >= first_project)
+    limit_project(diff.get(), project, 0);
+  return true;
+}
+
 /// Whether readdir(3) tells the type of an entry, without which overlayfs shows whiteouts.
 bool tells_types(const std::string& directory) {
   bool all = true;
@@ -113,13 +134,23 @@ void try_on(const std::string& at, probe_report& report) {
 }  // namespace
 
 overlayfs::overlayfs(const driver_config& config)
-    : store_(config.directory), volatile_layers_(option_or(config.options, volatile_key, "false") == "true") {
+    : store_(config.directory, lift_limit),
+      volatile_layers_(option_or(config.options, volatile_key, "false") == "true") {
   detail::check_options(name(), config.options, options());
 }
 
 std::vector<option_schema> overlayfs::options() {
   return {{std::string(volatile_key), option_schema::type::boolean, "false",
            "never sync a writable layer: faster, and its contents are lost in a power cut"}};
+}
+
+bool overlayfs::can(storage_ability a) const noexcept {
+  if (a != storage_ability::limits_size) return true;
+  try {
+    return keeps_project_quotas(open_directory(detail::nearest_existing(store_.directory())).get());
+  } catch (const error&) {
+    return false;
+  }
 }
 
 probe_report overlayfs::probe() const {
@@ -131,7 +162,10 @@ probe_report overlayfs::probe() const {
     const int refused = errno;
     report.facts = {{"kernel", detail::kernel_release()},
                     {"backing file system", backing},
-                    {"layers", overlay_appends_lowers() ? "appended one by one" : "in one list, by a helper process"}};
+                    {"layers", overlay_appends_lowers() ? "appended one by one" : "in one list, by a helper process"},
+                    {"project quotas", can(storage_ability::limits_size)
+                                           ? "on"
+                                           : "off: layers cannot be limited in size; mount ext4 or xfs with prjquota"}};
     if (!context && refused == EPERM) {
       report.reason = "mounting needs CAP_SYS_ADMIN";
       report.remedy = "run kit as root";
@@ -192,6 +226,25 @@ void overlayfs::freeze(const layer_id& id) {
 disk_usage overlayfs::usage(const layer& l) {
   const tree_size size = measure_tree(open_directory(diff_of(store_.require(l.id))).get());
   return {size.bytes, size.inodes};
+}
+
+void overlayfs::limit(const layer_id& id, std::uint64_t bytes) {
+  const std::string layer = store_.require(id);
+  if (store_.frozen(id)) fail(errc::invalid, "limit layer {}: it is frozen", id.brief());
+  const unique_fd diff = open_directory(diff_of(layer)), work = open_directory(work_of(layer));
+  if (!keeps_project_quotas(diff.get()))
+    fail(errc::unsupported, "limit layer {}: {} keeps no project quotas; mount ext4 or xfs with prjquota", id.brief(),
+         store_.directory());
+  std::uint32_t project = project_of(diff.get());
+  if (project == 0) {
+    if (bytes == 0) return;
+    std::uint32_t attempt = 0;
+    while (is_project_in_use(diff.get(), project = project_for(id, attempt))) ++attempt;
+  }
+  limit_project(diff.get(), project, bytes);
+  // Both: nothing can be renamed from one project to another. The one that tells the project comes last.
+  join_project(work.get(), project);
+  join_project(diff.get(), project);
 }
 
 void overlayfs::changes(const layer& l, change_sink out) {

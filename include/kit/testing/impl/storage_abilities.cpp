@@ -248,6 +248,49 @@ void limit_is_kept_and_lifted(storage_fixture& f) {
   expect(fill(root.get(), "b", 32) == 32 * 1048576, "the lifted limit still holds");
 }
 
+void limited_layer_recovers(storage_fixture& f) {
+  need(f, storage_ability::limits_size);
+  const stacked_layer l = f.above(f.frozen_base([](int root) { put_file(root, "below", "1"); }));
+  f.driver().limit(l.id, 16 * 1048576);
+  const unique_fd root = f.open(l, access::read_write);
+  fill(root.get(), "a", 64);
+  expect(get_file(root.get(), "below") == "1", "in a full layer a file of a parent cannot be read");
+  erase(root.get(), "a");
+  // Space may come back with the next commit.
+  expect(::syncfs(open_at(root.get(), ".", O_RDONLY | O_DIRECTORY).get()) == 0, "sync a layer that was full");
+  const std::size_t written = fill(root.get(), "b", 8);
+  expect(written == 8 * 1048576, "after a full layer was emptied, {} bytes of 8 MiB fit", written);
+}
+
+void limit_is_the_layers_own(storage_fixture& f) {
+  need(f, storage_ability::limits_size);
+  const stacked_layer parent = f.frozen_base([](int root) { put_file(root, "below", "1"); });
+  const stacked_layer l = f.above(parent);
+  f.driver().limit(l.id, 16 * 1048576);
+  f.driver().create(l);
+  const stacked_layer sibling = f.above(parent);
+  expect(fill(f.open(sibling, access::read_write).get(), "a", 32) == 32 * 1048576, "a sibling's limit holds here");
+  // By another object, and in directories made later.
+  const auto other = f.another();
+  if (other->can(storage_ability::activates)) other->activate(l, access::read_write);
+  const unique_fd root = make_detached(other->mounts(l, access::read_write));
+  if (other->can(storage_ability::activates)) other->release(l);
+  put_directory(root.get(), "d");
+  put_directory(root.get(), "d/e");
+  const std::size_t written = fill(root.get(), "d/e/a", 64);
+  expect(written <= 16 * 1048576, "{} bytes fit a layer that another object limited to 16 MiB", written);
+}
+
+void limit_goes_with_the_layer(storage_fixture& f) {
+  need(f, storage_ability::limits_size);
+  const stacked_layer parent = f.frozen_base([](int root) { put_file(root, "below", "1"); });
+  const stacked_layer l = f.above(parent);
+  f.driver().limit(l.id, 8 * 1048576);
+  f.driver().remove(l.id);
+  f.driver().create(l);
+  expect(fill(f.open(l, access::read_write).get(), "a", 16) == 16 * 1048576, "a removed layer's limit holds the next");
+}
+
 void limit_of_absent_is_not_found(storage_fixture& f) {
   need(f, storage_ability::limits_size);
   f.base();
@@ -300,6 +343,12 @@ constexpr check<storage_fixture> checks[] = {
     {"changes_of_absent_are_not_found", "reports_changes: absent: not_found", changes_of_absent_are_not_found},
     {"limit_is_kept_and_lifted", "limits_size: at most `bytes` more than its parents; 0 lifts it; repeatable",
      limit_is_kept_and_lifted},
+    {"limited_layer_recovers", "limits_size: a writer beyond gets ENOSPC or EDQUOT, and no worse",
+     limited_layer_recovers},
+    {"limit_is_the_layers_own", "limits_size: the layer takes at most `bytes`: by whatever object, wherever in it",
+     limit_is_the_layers_own},
+    {"limit_goes_with_the_layer", "4: the layer is gone, and an id may be used again at once",
+     limit_goes_with_the_layer},
     {"limit_of_absent_is_not_found", "limits_size: absent: not_found", limit_of_absent_is_not_found},
     {"activate_and_release_may_be_repeated", "activates: repeatable, and the kernel keeps what is mounted",
      activate_and_release_may_be_repeated},
