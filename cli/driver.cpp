@@ -10,6 +10,9 @@
 namespace kit::cli {
 namespace {
 
+/// The key of a fact that tells a difference (kit/driver.hpp).
+constexpr std::string_view differs = "differs";
+
 struct probed {
   plugin_info plugin;
   probe_report report;
@@ -61,14 +64,23 @@ void print(const probed& d) {
   line("remedy", d.report.remedy);
   line("version", d.plugin.version);
   line("plugin", d.plugin.path);
-  for (const option& fact : d.report.facts) line("fact", fact.key + " = " + fact.value);
+  for (const option& fact : d.report.facts)
+    if (fact.key == differs)
+      line(differs, fact.value);
+    else
+      line("fact", fact.key + " = " + fact.value);
   for (const option_schema& o : d.options)
     line("option", fmt::format("{} ({}, default \"{}\"): {}", o.key, to_string(o.kind), o.default_value, o.help));
 }
 
 nlohmann::ordered_json describe(const probed& d) {
-  nlohmann::ordered_json facts = nlohmann::ordered_json::object(), options = nlohmann::ordered_json::array();
-  for (const option& fact : d.report.facts) facts[fact.key] = fact.value;
+  nlohmann::ordered_json facts = nlohmann::ordered_json::object(), differences = nlohmann::ordered_json::array(),
+                         options = nlohmann::ordered_json::array();
+  for (const option& fact : d.report.facts)
+    if (fact.key == differs)
+      differences.push_back(fact.value);
+    else
+      facts[fact.key] = fact.value;
   for (const option_schema& o : d.options)
     options.push_back({{"Name", o.key}, {"Type", to_string(o.kind)}, {"Default", o.default_value}, {"Help", o.help}});
   return {{"Family", to_string(d.plugin.kind)},
@@ -79,6 +91,7 @@ nlohmann::ordered_json describe(const probed& d) {
           {"Version", d.plugin.version},
           {"Plugin", d.plugin.path},
           {"Facts", std::move(facts)},
+          {"Differences", std::move(differences)},
           {"Options", std::move(options)}};
 }
 
@@ -105,13 +118,20 @@ int driver_ls(invocation& call) {
 
 int driver_probe(invocation& call) {
   std::string format;
-  const arguments words = options(call.command(), "[DRIVER...]",
-                                  "Tell what drivers found on this host, why they do not work, and their options.")
-                              .value("--format", format, "FORMAT", "json")
-                              .takes(0, SIZE_MAX)
-                              .example("kit driver probe overlayfs")
-                              .parse(call.words);
+  bool json = false;
+  const arguments words =
+      options(call.command(), "[DRIVER...]",
+              "Tell of drivers whether they work on this host, else why not and what helps; what they\n"
+              "found and tried (facts, limits), where what programs see differs from a plain file system,\n"
+              "and their options.")
+          .flag("--json", json, "As JSON")
+          .value("--format", format, "FORMAT", "json")
+          .takes(0, SIZE_MAX)
+          .example("kit driver probe overlayfs")
+          .example("kit driver probe --json | jq -r '.[] | select(.Usable) | .Name'")
+          .parse(call.words);
   if (!format.empty() && format != "json") throw usage_error(call.command(), "--format: json is expected");
+  if (json) format = "json";
   const std::vector<plugin_info> all = list_plugins();
   nlohmann::ordered_json documents = nlohmann::ordered_json::array();
   const auto show = [&](const plugin_info& info) {

@@ -23,9 +23,9 @@ namespace kit::drivers {
 /// A layer's size is limited by a project quota, where the file system below keeps them: ext4 (made with -O
 /// quota,project) and xfs, mounted with prjquota. The layer's project is a number taken from its id.
 ///
-/// Short of full POSIX: a file opened read only before its first write keeps showing the old content;
-/// hard links between files of parents part when one is written; renaming a directory of a parent is
-/// EXDEV (programs then copy).
+/// Short of full POSIX: a file mapped (mmap) before its first write keeps showing the old content there; hard links
+/// between files of parents part when one is written; renaming a directory of a parent is EXDEV (programs then copy).
+/// probe() tries each.
 class overlayfs {
  public:
   explicit overlayfs(const driver_config& config);

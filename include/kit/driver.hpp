@@ -47,7 +47,8 @@ std::uint64_t parse_size(std::string_view text);
 
 /// What a driver can do on this host now. `reason` and `remedy` are one lower-case line each, both
 /// empty when the driver is usable without reserve; `facts` are what was seen (kernel, backing file
-/// system, limits), in the driver's own words, for people.
+/// system, limits), in the driver's own words, for people. A fact `differs` tells one way in which what programs see
+/// differs from a plain file system, network or host; there may be several.
 struct probe_report {
   bool usable = false;
   std::string reason;

@@ -43,6 +43,11 @@ load common
   [ "$status" -eq 0 ]
   [[ ${lines[0]} = "storage overlayfs: usable" ]]
   kit driver probe --format json | jq -e 'map(select(.Name == "native")) | .[0].Usable'
+  kit driver probe --json | jq -e '
+    map(select(.Name == "overlayfs"))[0] |
+    .Facts["backing file system"] and (.Facts["most layers"] == "500") and (.Differences | map(select(test("EXDEV"))) | length == 1)'
+  # What does not work says why and what helps.
+  kit driver probe --json | jq -e 'map(select(.Usable | not)) | all(.Reason != "" and .Remedy != "")'
   fails_with 1 "no such driver" kit driver probe absent
 }
 

@@ -294,6 +294,50 @@ TEMPLATE_TEST_CASE("the probe leaves nothing and tells what it saw", "", vfs, ov
   CHECK(fs::is_empty(s.path));
 }
 
+TEST_CASE("the probe tries what programs rely on, and tells how a union differs") {
+  scratch s;
+  const auto told = [](const kit::probe_report& report, std::string_view word) {
+    return std::any_of(report.facts.begin(), report.facts.end(), [&](const kit::option& fact) {
+      return fact.key == "differs" && fact.value.find(word) != std::string::npos;
+    });
+  };
+  const auto report = overlayfs(s.config()).probe();
+  for (const char* word : {"EXDEV", "hard links", "mapped (mmap)"}) CHECK(told(report, word));
+  // The kernel keeps it, where upper and lower are on one file system.
+  CHECK_FALSE(told(report, "inode number"));
+  CHECK_FALSE(told(vfs(s.config()).probe(), ""));
+  for (const char* fact : {"d_type", "reflink", "trusted xattrs", "user xattrs", "longest name", "free space"})
+    CHECK_FALSE(kit::option_or(report.facts, fact, "").empty());
+}
+
+TEMPLATE_TEST_CASE("the probe answers on a file system that is read only or full, and says what helps", "", vfs,
+                   overlayfs) {
+  scratch s;
+  const pid_t pid = ::fork();
+  if (pid == 0) {  // in a mount namespace of its own
+    int rc = 1;
+    const auto usable = [&](std::string_view reason, std::string_view remedy) {
+      auto config = s.config();
+      config.directory = s.path + "/driver";
+      const auto report = TestType(config).probe();
+      return report.usable || report.reason.find(reason) == std::string::npos ||
+             report.remedy.find(remedy) == std::string::npos;
+    };
+    const char* at = s.path.c_str();
+    if (::unshare(CLONE_NEWNS) == 0 && ::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) == 0 &&
+        ::mount("none", at, "tmpfs", 0, "nr_inodes=1") == 0)
+      rc = usable("no space", "free space or inodes") ? 2
+           : ::mount(nullptr, at, nullptr, MS_REMOUNT | MS_RDONLY, nullptr) != 0 ||
+                   usable("read-only file system", "writable")
+               ? 3
+               : 0;
+    ::_exit(rc);
+  }
+  int status = -1;
+  REQUIRE(::waitpid(pid, &status, 0) == pid);
+  CHECK(status == 0);
+}
+
 TEMPLATE_TEST_CASE("the same id over a chain that differs far below conflicts", "", vfs, overlayfs) {
   scratch s;
   TestType driver(s.config());

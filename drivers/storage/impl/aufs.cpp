@@ -10,6 +10,7 @@
 #include <memory>
 #include <set>
 
+#include "drivers/storage/detail/probing.hpp"
 #include "kit/system/error.hpp"
 #include "kit/system/fd.hpp"
 #include "kit/system/tree.hpp"
@@ -72,9 +73,13 @@ void try_on(const std::string& at, const std::string& run_dir, probe_report& rep
   const std::vector<std::string> branches{scratch.path() + "/layer", scratch.path() + "/parent"};
   for (const std::string& b : branches) make_directory(b, 0755);
   open_file(branches.back() + "/gone", O_WRONLY | O_CREAT, 0600).reset();
+  detail::put_samples(branches.back());
+  detail::tell_backing(scratch.path(), report);
   const unique_fd tree = make_detached(detail::aufs_mounts(branches, true, fresh_xino(books.path())));
   struct stat st {};
   if (::unlinkat(tree.get(), "gone", 0) == 0 && ::lstat((branches.front() + "/.wh.gone").c_str(), &st) == 0) {
+    detail::tell_differences(tree.get(), report);
+    report.facts.push_back({"differs", "no file can have a name that begins with .wh."});
     report.usable = true;
     return;
   }
@@ -146,7 +151,7 @@ probe_report aufs::probe() const {
   } catch (const error& e) {
     report.usable = false;
     report.reason = e.what();
-    report.remedy = "put the directory on a writable ext4 or xfs, with no : , = in its name";
+    report.remedy = detail::remedy_of(e, "put the directory on a writable ext4 or xfs, with no : , = in its name");
   }
   return report;
 }

@@ -11,6 +11,7 @@
 #include <memory>
 #include <set>
 
+#include "drivers/storage/detail/probing.hpp"
 #include "kit/system/btrfs.hpp"
 #include "kit/system/error.hpp"
 #include "kit/system/tree.hpp"
@@ -162,6 +163,7 @@ probe_report btrfs::probe() const {
     const unique_fd directory = open_readable(scratch.path());
     subvolume::create(directory.get(), root_name);
     delete_subvolume(directory.get(), root_name);
+    detail::tell_backing(scratch.path(), report);
     const btrfs_quotas quotas = quotas_of(directory.get());
     report.facts.push_back({"quotas", quotas == btrfs_quotas::simple ? "simple"
                                       : quotas == btrfs_quotas::groups

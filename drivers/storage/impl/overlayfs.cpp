@@ -1,16 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "drivers/storage/overlayfs.hpp"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
-#include <sys/xattr.h>
 
 #include <cstdlib>
-#include <memory>
 
+#include "drivers/storage/detail/probing.hpp"
 #include "kit/system/error.hpp"
 #include "kit/system/fd.hpp"
 #include "kit/system/project_quota.hpp"
@@ -64,8 +62,6 @@ mount overlay(std::vector<std::string> lowers, const std::string& layer) {
 /// Losing its contents then is what the option says.
 void forget_last_mount(const std::string& layer) { remove_tree(work_of(layer) + "/work/incompat"); }
 
-std::string yes_no(bool yes) { return yes ? "yes" : "no"; }
-
 // ---- size -------------------------------------------------------------------------------------------------
 
 // From here on: below are the numbers that people give by hand, and that others count up from.
@@ -86,16 +82,6 @@ bool lift_limit(const std::string& layer) {
   return true;
 }
 
-/// Whether readdir(3) tells the type of an entry, without which overlayfs shows whiteouts.
-bool tells_types(const std::string& directory) {
-  bool all = true;
-  std::unique_ptr<DIR, int (*)(DIR*)> stream(::opendir(directory.c_str()), ::closedir);
-  if (!stream) fail_errno(errno, "read directory {}", directory);
-  while (const dirent* entry = ::readdir(stream.get()))
-    if (entry->d_name[0] != '.') all = all && entry->d_type == DT_DIR;
-  return all;
-}
-
 /// Tries on `at` all that a layer needs: fills the facts, and the reason if something is missing.
 void try_on(const std::string& at, probe_report& report) {
   const temporary_directory scratch(at);
@@ -105,11 +91,11 @@ void try_on(const std::string& at, probe_report& report) {
   make_directory(diff_of(layer), 0755);
   make_directory(work_of(layer), 0700);
   open_file(low + "/gone", O_WRONLY | O_CREAT, 0600).reset();
+  detail::put_samples(low);
 
-  const bool types = tells_types(scratch.path());
-  const bool xattrs = ::setxattr(low.c_str(), "trusted.overlay.opaque", "n", 1, 0) == 0;
-  report.facts.push_back({"d_type", yes_no(types)});
-  report.facts.push_back({"trusted xattrs", yes_no(xattrs)});
+  detail::tell_backing(scratch.path(), report);
+  const bool types = option_or(report.facts, "d_type", "no") == "yes";
+  const bool xattrs = option_or(report.facts, "trusted xattrs", "no") == "yes";
   if (!types || !xattrs) {
     report.reason = fmt::format("the file system of {} has no {}", at, types ? "extended attributes" : "d_type");
     report.remedy = types ? "put the directory on ext4, xfs, btrfs or tmpfs" : "make the xfs again with ftype=1";
@@ -128,6 +114,7 @@ void try_on(const std::string& at, probe_report& report) {
     report.remedy = "put the directory on ext4, xfs, btrfs or tmpfs";
     return;
   }
+  detail::tell_differences(tree.get(), report);
   report.usable = true;
 }
 
@@ -162,7 +149,8 @@ probe_report overlayfs::probe() const {
     const int refused = errno;
     report.facts = {{"kernel", detail::kernel_release()},
                     {"backing file system", backing},
-                    {"layers", overlay_appends_lowers() ? "appended one by one" : "in one list, by a helper process"},
+                    {"most layers", std::to_string(most_parents + 1)},
+                    {"layers are given", overlay_appends_lowers() ? "one by one" : "in one list, by a helper process"},
                     {"project quotas", can(storage_ability::limits_size)
                                            ? "on"
                                            : "off: layers cannot be limited in size; mount ext4 or xfs with prjquota"}};
@@ -181,7 +169,7 @@ probe_report overlayfs::probe() const {
   } catch (const error& e) {
     report.usable = false;
     report.reason = e.what();
-    report.remedy = "put the directory on a writable ext4, xfs, btrfs or tmpfs";
+    report.remedy = detail::remedy_of(e, "put the directory on a writable ext4, xfs, btrfs or tmpfs");
   }
   return report;
 }

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 
+#include "drivers/storage/detail/probing.hpp"
 #include "kit/system/error.hpp"
 #include "kit/system/fd.hpp"
 #include "kit/system/tree.hpp"
@@ -35,11 +36,12 @@ probe_report whole_trees::probe_directory() const {
       report.reason = fmt::format("{} cannot be written: {}", at, errno_text(errno));
       report.remedy = "choose a directory on a writable file system";
     } else {
+      detail::tell_backing(detail::temporary_directory(at).path(), report);
       report.usable = true;
     }
   } catch (const error& e) {
     report.reason = e.what();
-    report.remedy = "choose another directory";
+    report.remedy = detail::remedy_of(e, "choose another directory");
   }
   return report;
 }
