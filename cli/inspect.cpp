@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <cmath>
 #include <nlohmann/json.hpp>
 
 #include "kit/engine/clock.hpp"
@@ -87,6 +88,38 @@ json describe_mounts(const kit::engine& engine, const container_spec& spec) {
   return mounts;
 }
 
+json describe_binds(const container_spec& spec) {
+  json list = json::array();
+  for (const mount_request& m : spec.mounts) {
+    if (m.anonymous || m.must_exist) continue;
+    std::string text = m.source + ":" + m.target;
+    for (std::size_t i = 0; i < m.options.size(); ++i) text += (i == 0 ? ":" : ",") + m.options[i];
+    list.push_back(std::move(text));
+  }
+  return list.empty() ? json(nullptr) : list;
+}
+
+json describe_ulimits(const container_spec& spec) {
+  json list = json::array();
+  for (const resource_limit& l : spec.ulimits) {
+    std::string name = l.type.substr(std::string_view("RLIMIT_").size());
+    for (char& c : name) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+    // -1 is Docker's word for none.
+    list.push_back(
+        {{"Name", name}, {"Hard", static_cast<std::int64_t>(l.hard)}, {"Soft", static_cast<std::int64_t>(l.soft)}});
+  }
+  return list;
+}
+
+json describe_devices(const container_spec& spec) {
+  json list = json::array();
+  for (const std::string& text : spec.devices) {
+    const device_request d = parse_device(text);
+    list.push_back({{"PathOnHost", d.source}, {"PathInContainer", d.target}, {"CgroupPermissions", d.access}});
+  }
+  return list;
+}
+
 json describe(kit::engine& engine, const volume_record& v) {
   return {{"CreatedAt", rfc3339(v.created_ns)},
           {"Driver", "local"},
@@ -139,8 +172,33 @@ json describe(kit::engine& engine, const container_record& c) {
             {"CapAdd", list_or_null(spec.cap_add)},
             {"CapDrop", list_or_null(spec.cap_drop)},
             {"Memory", spec.memory},
-            {"NanoCpus", static_cast<std::int64_t>(spec.cpus * 1e9)},
+            {"MemorySwap", spec.memory_swap ? spec.memory_swap : static_cast<std::int64_t>(spec.memory * 2)},
+            {"MemoryReservation", spec.memory_reservation},
+            {"MemorySwappiness", spec.memory_swappiness < 0 ? json(nullptr) : json(spec.memory_swappiness)},
+            {"OomKillDisable", spec.oom_kill_disable},
+            {"OomScoreAdj", spec.oom_score_adj},
+            {"NanoCpus", static_cast<std::int64_t>(std::llround(spec.cpus * 1e9))},
+            {"CpuShares", spec.cpu_shares},
+            {"CpuPeriod", spec.cpu_period},
+            {"CpuQuota", spec.cpu_quota},
+            {"CpusetCpus", spec.cpuset_cpus},
+            {"CpusetMems", spec.cpuset_mems},
+            {"BlkioWeight", spec.blkio_weight},
             {"PidsLimit", spec.pids_limit ? json(spec.pids_limit) : json(nullptr)},
+            {"Ulimits", describe_ulimits(spec)},
+            {"Sysctls", pairs(spec.sysctls)},
+            {"Devices", describe_devices(spec)},
+            {"ShmSize", spec.shm_size ? spec.shm_size : 64 << 20},
+            {"IpcMode", either(spec.ipc_mode, "private")},
+            {"PidMode", spec.pid_mode},
+            {"UTSMode", spec.uts_mode},
+            {"CgroupnsMode", either(spec.cgroupns_mode, "private")},
+            {"GroupAdd", list_or_null(spec.group_add)},
+            {"ExtraHosts", list_or_null(spec.add_hosts)},
+            {"Dns", spec.dns},
+            {"DnsSearch", spec.dns_search},
+            {"DnsOptions", spec.dns_options},
+            {"Binds", describe_binds(spec)},
             {"Tmpfs", spec.tmpfs.empty() ? json(nullptr) : pairs(spec.tmpfs)},
             {"Init", spec.init}}},
           {"GraphDriver",
@@ -155,6 +213,7 @@ json describe(kit::engine& engine, const container_record& c) {
           {"Mounts", describe_mounts(engine, spec)},
           {"Config",
            {{"Hostname", either(spec.hostname, std::string(c.id.brief()))},
+            {"Domainname", spec.domainname},
             {"User", either(spec.user, image.user)},
             {"Tty", spec.tty},
             {"OpenStdin", spec.interactive},
@@ -164,7 +223,8 @@ json describe(kit::engine& engine, const container_record& c) {
             {"WorkingDir", either(spec.workdir, image.working_dir)},
             {"Entrypoint", list_or_null(entrypoint)},
             {"Labels", pairs(labels)},
-            {"StopSignal", either(either(spec.stop_signal, image.stop_signal), "SIGTERM")}}},
+            {"StopSignal", either(either(spec.stop_signal, image.stop_signal), "SIGTERM")},
+            {"StopTimeout", spec.stop_timeout < 0 ? json(nullptr) : json(spec.stop_timeout)}}},
           {"NetworkSettings", describe_networks(engine, c)}};
 }
 

@@ -2,12 +2,11 @@
 #include <fcntl.h>
 #include <unistd.h>
 
-#include <charconv>
-
 #include "environment.hpp"
 #include "kit/engine/attach.hpp"
 #include "kit/engine/lifecycle.hpp"
 #include "labels.hpp"
+#include "limits.hpp"
 #include "trace.hpp"
 #include "verbs.hpp"
 
@@ -18,8 +17,10 @@ namespace {
 struct container_options {
   container_spec spec;
   std::optional<std::string> entrypoint;
-  std::string memory, cpus, pids_limit, cidfile, shm_size;
-  std::vector<std::string> env, env_files, labels, volumes, mounts, tmpfs;
+  std::string cidfile, shm_size, oom_score_adj, stop_timeout, pull, userns;
+  limit_options limits;
+  std::vector<std::string> env, env_files, labels, label_files, volumes, mounts, tmpfs, ulimits, sysctls, security;
+  bool quiet = false;
 
   void bind(options& o) {
     o.flag("-i,--interactive", spec.interactive, "Keep stdin open")
@@ -36,20 +37,40 @@ struct container_options {
         .flag("--read-only", spec.read_only, "Make the root file system read-only")
         .value("-w,--workdir", spec.workdir, "DIR", "Working directory in the container")
         .value("-u,--user", spec.user, "USER[:GROUP]", "User the program runs as")
+        .values("--group-add", spec.group_add, "GROUP", "One more group the program runs with")
         .value("-h,--hostname", spec.hostname, "NAME", "Host name of the container")
+        .value("--domainname", spec.domainname, "NAME", "Domain name of the container")
+        .values("--add-host", spec.add_hosts, "NAME:ADDRESS", "Add a line to /etc/hosts (host-gateway: the host)")
+        .values("--dns", spec.dns, "ADDRESS", "Ask this name server in place of the host's")
+        .values("--dns-search", spec.dns_search, "DOMAIN", "Look names up in this domain (.: in none)")
+        .values("--dns-option,--dns-opt", spec.dns_options, "OPTION", "An option of resolv.conf(5)")
         .value("--entrypoint", entrypoint, "PROGRAM", "Replace the image's entrypoint (\"\" for none)")
         .values("-l,--label", labels, "KEY=VALUE", "Mark the container")
-        .value("-m,--memory", memory, "SIZE", "Memory limit: 64m, 1.5g")
-        .value("--cpus", cpus, "NUMBER", "How many processors' time it may use: 0.5")
-        .value("--pids-limit", pids_limit, "NUMBER", "Limit of processes and threads (-1: none)")
-        .value("--network,--net", spec.network, "NETWORK", "bridge, host, none: see `kit network ls`")
+        .values("--label-file", label_files, "FILE", "Read labels from a file, one a line");
+    limits.bind(o);
+    o.value("--memory-swappiness", memory_swappiness, "NUMBER", "How readily memory is swapped out: 0 to 100")
+        .flag("--oom-kill-disable", spec.oom_kill_disable, "Let the program wait for memory rather than be killed")
+        .value("--oom-score-adj", oom_score_adj, "NUMBER", "Whom the kernel kills first: -1000 to 1000")
+        .values("--ulimit", ulimits, "NAME=SOFT[:HARD]", "A limit of setrlimit(2): nofile=1024:4096")
+        .values("--sysctl", sysctls, "KEY=VALUE", "A kernel setting of its namespaces: net.core.somaxconn=64")
+        .values("--device", spec.devices, "HOST[:PATH][:rwm]", "Give it a device of the host")
+        .value("--network,--net", spec.network, "NETWORK", "bridge, host, none, container:NAME: see `kit network ls`")
+        .value("--pid", spec.pid_mode, "MODE", "Whose processes it sees: host, container:NAME")
+        .value("--ipc", spec.ipc_mode, "MODE", "Whose shared memory it has: private, shareable, host, container:NAME")
+        .value("--uts", spec.uts_mode, "MODE", "Whose host name it has: host, container:NAME")
+        .value("--cgroupns", spec.cgroupns_mode, "MODE", "Whose control groups it sees: private, host")
+        .value("--userns", userns, "MODE", "host: there are no others here")
         .value("--storage", spec.storage, "DRIVER", "Storage driver of this container")
         .value("--isolation", spec.isolation, "DRIVER", "Isolation driver of this container")
         .values("--cap-add", spec.cap_add, "CAPABILITY", "Add a capability, or ALL")
         .values("--cap-drop", spec.cap_drop, "CAPABILITY", "Drop a capability, or ALL")
         .flag("--privileged", spec.privileged, "All capabilities and devices, no system call filter")
+        .values("--security-opt", security, "OPTION", "no-new-privileges, seccomp=unconfined")
         .flag("--init", spec.init, "Run a small init that reaps processes and passes signals on")
         .value("--stop-signal", spec.stop_signal, "SIGNAL", "What `kit stop` sends first")
+        .value("--stop-timeout", stop_timeout, "SECONDS", "How long `kit stop` waits before it kills (10)")
+        .value("--pull", pull, "WHEN", "missing or never: images come by `kit load` and `kit import`")
+        .flag("-q,--quiet", quiet, "As Docker's: nothing is pulled")
         .value("--cidfile", cidfile, "FILE", "Write the container's id to a new file")
         .takes(1)
         .then_verbatim();
@@ -61,43 +82,60 @@ struct container_options {
     spec.command.assign(words.begin() + 1, words.end());
     spec.env = environment(env_files, env);
     if (entrypoint) spec.entrypoint = entrypoint->empty() ? arguments{} : arguments{*entrypoint};
-    spec.labels = parse_labels({}, labels);
+    spec.labels = parse_labels(label_files, labels);
     for (const std::string& text : volumes) spec.mounts.push_back(parse_volume(text));
     for (const std::string& text : mounts) parse_mount(text, spec);
     for (const std::string& text : tmpfs) spec.tmpfs.push_back(parse_tmpfs(text));
+    for (const std::string& text : ulimits) spec.ulimits.push_back(parse_ulimit(text));
+    for (const std::string& text : sysctls) spec.sysctls.push_back(parse_sysctl(text));
+    for (const std::string& text : spec.add_hosts) check_host(text);
+    for (const std::string& text : spec.dns) check_address(text);
+    for (const std::string& text : spec.devices) (void)parse_device(text);
+    for (const std::string& text : security) secure(text);
     if (!shm_size.empty()) spec.shm_size = parse_size(shm_size);
-    if (!memory.empty()) spec.memory = parse_size(memory);
-    if (!cpus.empty()) spec.cpus = number<double>(cpus, "--cpus", 0);
-    if (!pids_limit.empty())
-      spec.pids_limit = std::max<std::int64_t>(number<std::int64_t>(pids_limit, "--pids-limit", -1), 0);
+    limits.apply(spec);
+    if (!memory_swappiness.empty())
+      spec.memory_swappiness = parse_number<std::int64_t>(memory_swappiness, "--memory-swappiness", -1);
+    if (!oom_score_adj.empty())
+      spec.oom_score_adj = parse_number<std::int64_t>(oom_score_adj, "--oom-score-adj", INT32_MIN);
+    if (!stop_timeout.empty()) spec.stop_timeout = parse_number<std::int64_t>(stop_timeout, "--stop-timeout", -1);
+    if (!pull.empty() && pull != "missing" && pull != "never")
+      fail(errc::invalid, "--pull \"{}\": missing or never is expected: kit pulls nothing", pull);
+    if (!userns.empty() && userns != "host") fail(errc::invalid, "--userns: invalid USER mode: {}", userns);
     if (!spec.name.empty()) check_container_name(spec.name);
     if (!spec.stop_signal.empty()) parse_signal(spec.stop_signal);
     return spec;
   }
 
  private:
-  template <class Number>
-  static Number number(const std::string& text, const char* option, Number least) {
-    Number value{};
-    const auto [end, failed] = std::from_chars(text.data(), text.data() + text.size(), value);
-    if (failed != std::errc{} || end != text.data() + text.size() || !(value >= least))
-      fail(errc::invalid, "{} \"{}\": a number of at least {} is expected", option, text, least);
-    return value;
+  void secure(const std::string& text) {
+    if (text == "no-new-privileges" || text == "no-new-privileges=true" || text == "no-new-privileges:true")
+      spec.no_new_privileges = true;
+    else if (text == "seccomp=unconfined" || text == "seccomp:unconfined")
+      spec.seccomp_unconfined = true;
+    else if (text != "apparmor=unconfined" && text != "label=disable" && text != "no-new-privileges=false")
+      fail(errc::invalid, "invalid --security-opt: \"{}\"", text);
   }
+  std::string memory_swappiness;
 };
 
 /// Taken before the container is made, so that a file that cannot be written leaves nothing behind.
-class id_file {
+class new_file {
  public:
-  explicit id_file(std::string path) : path_(std::move(path)) {
-    if (!path_.empty()) fd_ = open_file(path_, O_WRONLY | O_CREAT | O_EXCL, 0644);
+  new_file(std::string path, const char* what) : path_(std::move(path)) {
+    if (path_.empty()) return;
+    fd_.reset(::open(path_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644));
+    if (!fd_ && errno == EEXIST)
+      fail(errc::exists, "{} file found, make sure the other container isn't running or delete {}", what, path_);
+    if (!fd_) fail_errno(errno, "make {}", path_);
   }
-  ~id_file() {
+  ~new_file() {
     if (fd_) ::unlink(path_.c_str());
   }
-  void write(const container_id& id) {
+  [[nodiscard]] explicit operator bool() const noexcept { return static_cast<bool>(fd_); }
+  void write(std::string_view text) {
     if (!fd_) return;
-    write_all(fd_.get(), id.text(), path_);
+    write_all(fd_.get(), text, path_);
     fd_.reset();
   }
 
@@ -115,9 +153,9 @@ int create(invocation& call) {
   given.bind(o);
   o.example("kit create --name web -m 64m debian:12 my-service").example("kit start -a web");
   const container_spec spec = given.finish(o.parse(call.words));
-  id_file file(given.cidfile);
+  new_file file(given.cidfile, "container ID");
   const container_record made = kit::create(call.engine(), spec);
-  file.write(made.id);
+  file.write(made.id.text());
   fmt::print("{}\n", made.id.text());
   tidy_beside(call.engine());
   return 0;
@@ -125,7 +163,7 @@ int create(invocation& call) {
 
 int run(invocation& call) {
   container_options given;
-  std::string detach_keys = "ctrl-p,ctrl-q", proxy = "true", trace;
+  std::string detach_keys = "ctrl-p,ctrl-q", proxy = "true", trace, pidfile;
   options o(call.command(), "IMAGE [COMMAND] [ARG...]",
             "Make a container from an image and run a command in it.\n"
             "Exits as the command does; 125: kit failed, 126: the command cannot be executed, 127: it is not there,\n"
@@ -134,6 +172,7 @@ int run(invocation& call) {
   o.flag("-d,--detach", given.spec.detach, "Run in the background, print the container's id")
       .value("--detach-keys", detach_keys, "KEYS", "Leave the terminal by these keys (ctrl-p,ctrl-q)")
       .value("--sig-proxy", proxy, "BOOL", "Pass signals on to the program (true)")
+      .value("--pidfile", pidfile, "FILE", "Write the pid of the container's first process to a new file")
       .value("--trace", trace, "FILE",
              "Write when each step began and ended, as Chrome trace JSON (- for a table on stderr)")
       .example("kit run --rm debian:12 cat /etc/os-release")
@@ -150,9 +189,10 @@ int run(invocation& call) {
 
   const tracer steps(trace);
   kit::engine& engine = call.engine();
-  id_file file(given.cidfile);
+  new_file file(given.cidfile, "container ID");
+  new_file pid(pidfile, "pid");
   const container_record made = KIT_STEP(kit::create(engine, spec));
-  file.write(made.id);
+  file.write(made.id.text());
 
   session connection;
   try {
@@ -168,6 +208,7 @@ int run(invocation& call) {
     }
     return code;
   }
+  if (pid) pid.write(fmt::format("{}\n", engine.records().container(made.id.text()).init.pid));
   if (spec.detach) {
     fmt::print("{}\n", made.id.text());
     tidy_beside(engine);

@@ -58,6 +58,6 @@ load common
 @test "limits that make no sense are refused" {
   fails_with 125 size kit run --rm -m 1x busybox true
   fails_with 125 cpus kit run --rm --cpus minus busybox true
-  fails_with 125 cpus kit run --rm --cpus -1 busybox true
+  fails_with 125 CPUs kit run --rm --cpus -1 busybox true
   fails_with 125 pids kit run --rm --pids-limit many busybox true
 }

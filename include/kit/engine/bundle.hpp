@@ -24,6 +24,11 @@ struct bundle_plan {
   image_config image;
   netns network_namespace = netns::own;
   std::vector<std::string> addresses;  ///< of the container, for /etc/hosts
+  std::string gateway;                 ///< of its network: what "host-gateway" stands for
+  /// Namespaces of another container that it joins: {"pid", "/proc/7/ns/pid"}.
+  std::vector<option> joined;
+  std::string shared_memory;    ///< a host path shown at /dev/shm; empty: a new one
+  std::string files_directory;  ///< whose hosts, hostname and resolv.conf it shows; empty: its own
 };
 
 /// A user of the image: what `--user` or the image's User means in its /etc/passwd and /etc/group.
@@ -36,6 +41,8 @@ struct image_user {
 /// Resolves "name", "uid", "name:group", "uid:gid" (or "" for root) in the root file system at `root` (a
 /// descriptor; names in it are opened with open_in_root). Throws invalid if a name is not there.
 image_user resolve_user(std::string_view text, int root);
+/// Adds `--group-add`: names are looked up as above; with root -1 they must be numbers.
+void add_groups(image_user&, const std::vector<std::string>& groups, int root);
 /// True if the image's files must be asked: `text` names a user or group.
 bool user_needs_root(std::string_view text);
 
@@ -51,6 +58,8 @@ struct process_plan {
   bool terminal = false;
   std::vector<std::string> capabilities;  ///< bounding, permitted, effective
   bool no_new_privileges = false;
+  std::vector<resource_limit> limits;
+  int oom_score_adj = 0;
   unsigned rows = 0, columns = 0;
 };
 std::string process_json(const process_plan& plan);
@@ -61,6 +70,9 @@ std::vector<std::string> environment_of(const container_spec& spec, const image_
 /// Docker's fourteen, plus `--cap-add`, less `--cap-drop` ("ALL" is a word for all this host has). Throws invalid
 /// for an unknown name.
 std::vector<std::string> capabilities_of(const container_spec& spec);
+
+/// The members of an OCI `linux.resources` object, but devices, that limits in `spec` ask for: for `update`.
+std::string resources_json(const container_spec& spec);
 
 /// Where something is mounted in a container of this specification: paths without the leading slash, sorted.
 std::vector<std::string> mount_points(const container_spec& spec);

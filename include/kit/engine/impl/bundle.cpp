@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -117,8 +118,12 @@ json user_mounts(const container_spec& spec) {
 }
 
 /// All mounts, in the order they are made. What the user asked for takes the place of what would be there.
-json mounts_of(const container_spec& spec, const std::string& directory) {
+json mounts_of(const container_spec& spec, const std::string& directory, const std::string& shared_memory = "") {
   json all = standard_mounts(spec);
+  if (!shared_memory.empty())
+    for (json& m : all)
+      if (m["destination"] == "/dev/shm")
+        m = mount_entry("/dev/shm", "bind", shared_memory, {"bind", "rprivate", "nosuid", "noexec", "nodev"});
   // As Docker does: the container may change its own /etc/hosts and resolv.conf, the image stays as it is.
   for (std::string_view name : {"resolv.conf", "hostname", "hosts"})
     all.push_back(mount_entry(fmt::format("/etc/{}", name), "bind", fmt::format("{}/{}", directory, name),
@@ -135,13 +140,54 @@ json mounts_of(const container_spec& spec, const std::string& directory) {
 /// Nothing but what the runtime adds by itself: the specification's default devices and the container's terminals.
 json device_rules(bool privileged) { return json::array({{{"allow", privileged}, {"access", "rwm"}}}); }
 
-json resources(const container_spec& spec) {
-  json r = {{"devices", device_rules(spec.privileged)}};
+json limits_of(const container_spec& spec) {
+  json r = json::object();
   // As Docker: as much swap again as memory.
   if (spec.memory > 0) r["memory"] = {{"limit", spec.memory}, {"swap", spec.memory * 2}};
+  if (spec.memory_swap != 0) r["memory"]["swap"] = spec.memory_swap;
+  if (spec.memory_reservation > 0) r["memory"]["reservation"] = spec.memory_reservation;
+  if (spec.memory_swappiness >= 0) r["memory"]["swappiness"] = spec.memory_swappiness;
+  if (spec.oom_kill_disable) r["memory"]["disableOOMKiller"] = true;
   if (spec.cpus > 0) r["cpu"] = {{"quota", std::llround(spec.cpus * 100000)}, {"period", 100000}};
-  if (spec.pids_limit > 0) r["pids"] = {{"limit", spec.pids_limit}};
+  if (spec.cpu_quota != 0) r["cpu"]["quota"] = spec.cpu_quota;
+  if (spec.cpu_period != 0) r["cpu"]["period"] = spec.cpu_period;
+  if (spec.cpu_shares != 0) r["cpu"]["shares"] = spec.cpu_shares;
+  if (!spec.cpuset_cpus.empty()) r["cpu"]["cpus"] = spec.cpuset_cpus;
+  if (!spec.cpuset_mems.empty()) r["cpu"]["mems"] = spec.cpuset_mems;
+  if (spec.pids_limit != 0) r["pids"] = {{"limit", spec.pids_limit}};
+  if (spec.blkio_weight != 0) r["blockIO"] = {{"weight", spec.blkio_weight}};
   return r;
+}
+
+/// One device node and the rule that lets it be used; of a directory, all in it.
+void add_device(const device_request& d, json& nodes, json& rules) {
+  struct stat st {};
+  if (::stat(d.source.c_str(), &st) != 0)
+    fail(errc::not_found, "error gathering device information while adding custom device \"{}\": {}", d.source,
+         errno_text(errno));
+  if (S_ISDIR(st.st_mode)) {
+    for (const std::string& name : names_in(d.source)) {
+      const std::string below = d.source + "/" + name;
+      if (struct stat inside{}; ::stat(below.c_str(), &inside) == 0 &&
+                                (inside.st_mode & (S_IFDIR | S_IFCHR | S_IFBLK)) != 0 && !S_ISREG(inside.st_mode) &&
+                                !S_ISSOCK(inside.st_mode))
+        add_device({below, d.target + "/" + name, d.access}, nodes, rules);
+    }
+    return;
+  }
+  if (!S_ISCHR(st.st_mode) && !S_ISBLK(st.st_mode))
+    fail(errc::invalid, "error gathering device information while adding custom device \"{}\": not a device node",
+         d.source);
+  const char* type = S_ISCHR(st.st_mode) ? "c" : "b";
+  const unsigned major = major(st.st_rdev), minor = minor(st.st_rdev);
+  nodes.push_back({{"path", d.target},
+                   {"type", type},
+                   {"major", major},
+                   {"minor", minor},
+                   {"fileMode", st.st_mode & 07777},
+                   {"uid", st.st_uid},
+                   {"gid", st.st_gid}});
+  rules.push_back({{"allow", true}, {"type", type}, {"major", major}, {"minor", minor}, {"access", d.access}});
 }
 
 /// The `linux.seccomp` object as text: four hundred names are not worth a document.
@@ -180,36 +226,77 @@ json process_object(const process_plan& p) {
   // A user other than root holds nothing until it executes a file with capabilities, as with Docker.
   const std::vector<std::string> none;
   const auto& held = p.user.uid == 0 ? p.capabilities : none;
+  for (const resource_limit& l : p.limits)
+    j["rlimits"].push_back({{"type", l.type}, {"soft", l.soft}, {"hard", l.hard}});
+  if (p.oom_score_adj != 0) j["oomScoreAdj"] = p.oom_score_adj;
   j["capabilities"] = {{"bounding", p.capabilities}, {"effective", held}, {"permitted", held}};
   return j;
 }
 
-std::string hosts_file(const bundle_plan& plan, std::string_view hostname) {
-  if (plan.network_namespace == netns::host) return read_file("/etc/hosts");
-  std::string text =
-      "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\nfe00::0\tip6-localnet\n"
-      "ff00::0\tip6-mcastprefix\nff02::1\tip6-allnodes\nff02::2\tip6-allrouters\n";
-  for (const std::string& address : plan.addresses)
-    text += fmt::format("{}\t{}\n", address.substr(0, address.find('/')), hostname);
+std::string hosts_file(const bundle_plan& plan, const std::string& hostname) {
+  std::string text;
+  if (plan.network_namespace == netns::host)
+    text = read_file("/etc/hosts");
+  else
+    text =
+        "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\nfe00::0\tip6-localnet\n"
+        "ff00::0\tip6-mcastprefix\nff02::1\tip6-allnodes\nff02::2\tip6-allrouters\n";
+  for (const std::string& host : plan.spec.add_hosts) {
+    const auto colon = host.find(':');
+    std::string address = host.substr(colon + 1);
+    if (address == "host-gateway") {
+      if (plan.gateway.empty()) fail(errc::invalid, "add-host \"{}\": the network has no gateway", host);
+      address = plan.gateway;
+    }
+    text += fmt::format("{}\t{}\n", address, host.substr(0, colon));
+  }
+  const std::string& domain = plan.spec.domainname;
+  const std::string names = domain.empty() ? hostname : fmt::format("{0}.{1} {0}", hostname, domain);
+  if (plan.network_namespace != netns::host)
+    for (const std::string& address : plan.addresses)
+      text += fmt::format("{}\t{}\n", address.substr(0, address.find('/')), names);
   return text;
 }
 
-/// The host's, less the resolvers only the host's own namespace can reach.
+/// The host's, less the resolvers only the host's own namespace can reach, and what the container was told instead.
 std::string resolv_conf(const bundle_plan& plan) {
+  const container_spec& spec = plan.spec;
   std::string host;
   if (const unique_fd fd(::open("/etc/resolv.conf", O_RDONLY | O_CLOEXEC)); fd)
     host = read_all(fd.get(), "/etc/resolv.conf");
-  if (plan.network_namespace == netns::host) return host;
-  std::string text;
-  for (std::string_view line : split(host, '\n'))
-    if (!line.empty() && !line.starts_with("nameserver 127.") && !line.starts_with("nameserver ::1"))
-      text += fmt::format("{}\n", line);
-  return text;
+  const bool told = !spec.dns.empty() || !spec.dns_search.empty() || !spec.dns_options.empty();
+  if (plan.network_namespace == netns::host && !told) return host;
+  std::string text, search, servers, options;
+  const auto say = [](std::string_view key, const std::vector<std::string>& words) {
+    std::string line(key);
+    for (const std::string& w : words) line += " " + w;
+    return words.empty() || (words.size() == 1 && words[0] == ".") ? std::string() : line + "\n";
+  };
+  for (std::string_view line : split(host, '\n')) {
+    if (line.empty()) continue;
+    const bool loopback = line.starts_with("nameserver 127.") || line.starts_with("nameserver ::1");
+    if (loopback && plan.network_namespace != netns::host) continue;
+    const std::string whole = fmt::format("{}\n", line);
+    if (!told)
+      text += whole;
+    else if (line.starts_with("nameserver "))
+      servers += whole;
+    else if (line.starts_with("search ") || line.starts_with("domain "))
+      search = whole;
+    else if (line.starts_with("options "))
+      options = whole;
+  }
+  if (!told) return text;
+  if (!spec.dns_search.empty()) search = say("search", spec.dns_search);
+  if (!spec.dns_options.empty()) options = say("options", spec.dns_options);
+  if (!spec.dns.empty()) servers.clear();
+  for (const std::string& server : spec.dns) servers += fmt::format("nameserver {}\n", server);
+  return search + servers + options;
 }
 
 std::string hostname_of(const bundle_plan& plan) {
   if (!plan.spec.hostname.empty()) return plan.spec.hostname;
-  if (plan.network_namespace == netns::host) {
+  if (plan.network_namespace == netns::host || plan.spec.uts_mode == "host") {
     char name[256] = {};
     ::gethostname(name, sizeof name - 1);
     return name;
@@ -272,6 +359,20 @@ image_user resolve_user(std::string_view text, int root) {
   return user;
 }
 
+void add_groups(image_user& user, const std::vector<std::string>& groups, int root) {
+  const std::string file = root < 0 ? "" : read_image_file(root, "/etc/group");
+  for (const std::string& group : groups) {
+    auto gid = number(group);
+    const bool known = gid || find_line(file, 3, [&](const auto& f) {
+                         if (f[0] != group) return false;
+                         gid = number(f[2]);
+                         return gid.has_value();
+                       });
+    if (!known) fail(errc::invalid, "unable to find group {}: no matching entries in the image's group file", group);
+    user.additional_gids.push_back(*gid);
+  }
+}
+
 std::vector<std::string> program_of(const container_spec& spec, const image_config& image) {
   std::vector<std::string> args = spec.entrypoint ? *spec.entrypoint : image.entrypoint;
   std::erase(args, std::string());  // --entrypoint "" takes the image's away
@@ -297,9 +398,10 @@ std::vector<std::string> environment_of(const container_spec& spec, const image_
   set(fmt::format("PATH={}", default_path));
   set(fmt::format("HOSTNAME={}", hostname));
   if (spec.tty) set("TERM=xterm");
-  set(fmt::format("HOME={}", home));
   for (const auto& e : image.env) set(e);
   for (const auto& e : spec.env) set(e);
+  if (std::none_of(env.begin(), env.end(), [](const std::string& e) { return e.starts_with("HOME="); }))
+    env.push_back(fmt::format("HOME={}", home));
   return env;
 }
 
@@ -332,6 +434,8 @@ std::vector<std::string> mount_points(const container_spec& spec) {
   return points;
 }
 
+std::string resources_json(const container_spec& spec) { return limits_of(spec).dump(); }
+
 std::string process_json(const process_plan& plan) { return process_object(plan).dump(); }
 
 std::string config_json(const bundle_plan& plan, const image_user& user) {
@@ -346,29 +450,49 @@ std::string config_json(const bundle_plan& plan, const image_user& user) {
   process.user = user;
   process.terminal = spec.tty;
   process.capabilities = capabilities_of(spec);
+  process.no_new_privileges = spec.no_new_privileges;
+  process.limits = spec.ulimits;
+  process.oom_score_adj = static_cast<int>(spec.oom_score_adj);
   if (winsize size{}; spec.tty && ::ioctl(0, TIOCGWINSZ, &size) == 0) {
     process.rows = size.ws_row;
     process.columns = size.ws_col;
   }
 
-  json namespaces = json::array({{{"type", "pid"}}, {{"type", "ipc"}}, {{"type", "mount"}}, {{"type", "cgroup"}}});
-  if (plan.network_namespace == netns::own) {
-    namespaces.push_back({{"type", "network"}});
-    namespaces.push_back({{"type", "uts"}});
-  } else if (!spec.hostname.empty()) {
-    namespaces.push_back({{"type", "uts"}});
-  }
-  json linux_part = {{"cgroupsPath", plan.cgroups_path}, {"namespaces", namespaces}, {"resources", resources(spec)}};
+  const bool own_uts = spec.uts_mode != "host" &&
+                       (plan.network_namespace == netns::own || !spec.hostname.empty() || !spec.domainname.empty());
+  json namespaces = json::array({{{"type", "mount"}}});
+  const auto add_namespace = [&](const char* type, bool own) {
+    const auto joined =
+        std::find_if(plan.joined.begin(), plan.joined.end(), [&](const option& o) { return o.key == type; });
+    if (joined != plan.joined.end())
+      namespaces.push_back({{"type", type}, {"path", joined->value}});
+    else if (own)
+      namespaces.push_back({{"type", type}});
+  };
+  add_namespace("pid", spec.pid_mode != "host");
+  add_namespace("ipc", spec.ipc_mode != "host");
+  add_namespace("cgroup", spec.cgroupns_mode != "host");
+  add_namespace("network", plan.network_namespace == netns::own);
+  add_namespace("uts", own_uts);
+
+  json nodes = json::array(), rules = device_rules(spec.privileged), limits = limits_of(spec);
+  for (const std::string& d : spec.devices) add_device(parse_device(d), nodes, rules);
+  limits["devices"] = rules;
+  json linux_part = {{"cgroupsPath", plan.cgroups_path}, {"namespaces", namespaces}, {"resources", limits}};
+  if (!nodes.empty()) linux_part["devices"] = nodes;
+  for (const option& s : spec.sysctls) linux_part["sysctl"][s.key] = s.value;
+  const bool filtered = !spec.privileged && !spec.seccomp_unconfined;
   if (!spec.privileged) {
     linux_part["maskedPaths"] =
         strings({"/proc/asound", "/proc/acpi", "/proc/interrupts", "/proc/kcore", "/proc/keys", "/proc/latency_stats",
                  "/proc/timer_list", "/proc/timer_stats", "/proc/sched_debug", "/proc/scsi", "/sys/firmware",
                  "/sys/devices/virtual/powercap"});
     linux_part["readonlyPaths"] = strings({"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"});
-    linux_part["seccomp"] = true;  // its place
   }
+  if (filtered) linux_part["seccomp"] = true;  // its place
 
-  json mounts = mounts_of(spec, plan.directory);
+  json mounts =
+      mounts_of(spec, plan.files_directory.empty() ? plan.directory : plan.files_directory, plan.shared_memory);
   if (spec.privileged)
     for (json& m : mounts)
       if (m["type"] == "sysfs" || m["type"] == "cgroup") std::erase(m["options"].get_ref<json::array_t&>(), json("ro"));
@@ -380,12 +504,15 @@ std::string config_json(const bundle_plan& plan, const image_user& user) {
                  {"mounts", mounts},
                  {"annotations", annotations},
                  {"linux", linux_part}};
-  if (plan.network_namespace == netns::own || !spec.hostname.empty()) config["hostname"] = hostname;
+  const bool joins_uts =
+      std::any_of(plan.joined.begin(), plan.joined.end(), [](const option& o) { return o.key == "uts"; });
+  if (own_uts && !joins_uts) config["hostname"] = hostname;
+  if (own_uts && !joins_uts && !spec.domainname.empty()) config["domainname"] = spec.domainname;
   try {
     std::string text = config.dump();
     // In a string the quotation marks would be escaped.
     constexpr std::string_view place = "\"seccomp\":true";
-    if (!spec.privileged) text.replace(text.find(place) + place.size() - 4, 4, seccomp_text(process.capabilities));
+    if (filtered) text.replace(text.find(place) + place.size() - 4, 4, seccomp_text(process.capabilities));
     return text;
   } catch (const json::exception&) {
     fail(errc::invalid, "an argument or variable of the container is not valid UTF-8, which an OCI bundle cannot hold");

@@ -56,12 +56,64 @@ std::string join(const std::vector<std::string>& words) {
 
 image_user user_of(engine& e, const container_record& r, const container_spec& spec, const image_config& image) {
   const std::string& text = spec.user.empty() ? image.user : spec.user;
+  image_user user;
   // Root, by far the most frequent, needs no look into the image; neither does a pair of numbers.
-  if (text.empty() || text == "root" || text == "0") return {};
-  if (!user_needs_root(text) && text.find(':') != std::string::npos) return resolve_user(text, -1);
-  const std::vector<mount> mounts =
-      e.storage(r.storage).mounts({layer_id::from(r.id.text()), r.chain}, access::read_write);
-  return resolve_user(text, make_detached(mounts).get());
+  const bool is_root = text.empty() || text == "root" || text == "0";
+  const bool names_groups = std::any_of(spec.group_add.begin(), spec.group_add.end(), user_needs_root);
+  unique_fd root;
+  if (names_groups || !(is_root || (!user_needs_root(text) && text.find(':') != std::string::npos)))
+    root = make_detached(e.storage(r.storage).mounts({layer_id::from(r.id.text()), r.chain}, access::read_write));
+  if (!is_root) user = resolve_user(text, root.get());
+  add_groups(user, spec.group_add, root.get());
+  return user;
+}
+
+constexpr std::string_view container_mode = "container:";
+
+/// Another container's namespaces are named by its id: names change.
+void settle_modes(engine& e, container_spec& spec) {
+  check_modes(spec);
+  for (std::string* mode : {&spec.network, &spec.pid_mode, &spec.ipc_mode, &spec.uts_mode})
+    if (mode->starts_with(container_mode))
+      *mode = fmt::format("{}{}", container_mode, e.records().container(mode->substr(container_mode.size())).id.text());
+}
+
+/// The namespaces of other containers that `spec` joins.
+void plan_joined(engine& e, const container_spec& spec, bundle_plan& plan) {
+  const std::pair<const char*, const std::string*> modes[] = {
+      {"pid", &spec.pid_mode}, {"ipc", &spec.ipc_mode}, {"uts", &spec.uts_mode}, {"network", &spec.network}};
+  if (spec.ipc_mode == "host") plan.shared_memory = "/dev/shm";
+  // A directory that others can show, too; a tmpfs of the container's own is out of everybody's reach.
+  if (spec.ipc_mode == "shareable") {
+    plan.shared_memory = plan.directory + "/shm";
+    make_directory(plan.shared_memory, 01777);
+  }
+  for (const auto& [type, mode] : modes) {
+    if (!mode->starts_with(container_mode)) continue;
+    const container_record other = current(e, e.records().container(mode->substr(container_mode.size())));
+    const unique_fd init = is_live(other) ? open_process(other.init.pid, other.init.start_time) : unique_fd();
+    if (!init) fail(errc::conflict, "cannot join {} of a non running container: {}", type, other.name);
+    const container_spec others = spec_from_json(other.spec);
+    const std::string_view word = type;
+    if (word == "ipc") {
+      if (others.ipc_mode != "shareable" && others.ipc_mode != "host")
+        fail(errc::conflict, "cannot join IPC of container {}: it is not shareable; run it with --ipc shareable",
+             other.name);
+      plan.shared_memory = others.ipc_mode == "host" ? "/dev/shm" : e.bundle_dir(other.id) + "/shm";
+    }
+    if (word == "network") {
+      plan.files_directory = e.bundle_dir(other.id);
+      plan.spec.hostname = others.hostname.empty() ? std::string(other.id.brief()) : others.hostname;
+      plan.network_namespace = netns::own;
+    }
+    plan.joined.push_back({type, fmt::format("/proc/{}/ns/{}", other.init.pid, word == "network" ? "net" : type)});
+    if (has_ended(init.get())) fail(errc::conflict, "cannot join {} of a non running container: {}", type, other.name);
+  }
+}
+
+/// Who joins another container's network has none of its own, as on the host's.
+network_record network_of(engine& e, const container_spec& spec) {
+  return find_network(e, spec.network.starts_with(container_mode) ? "host" : spec.network);
 }
 
 /// exit.json as the monitor wrote it; empty if it has not. Code -1: it does not know.
@@ -221,7 +273,9 @@ container_record create(engine& e, const container_spec& wanted) {
   settle_mounts(e, spec, from.config);
   any_storage& storage = e.storage(spec.storage);
   e.isolation(spec.isolation);
-  e.network(find_network(e, spec.network).driver);
+  check_limits(spec);
+  settle_modes(e, spec);
+  e.network(network_of(e, spec).driver);
   capabilities_of(spec);
 
   container_record r;
@@ -278,7 +332,7 @@ session start(engine& e, const container_id& id, const start_options& options) {
     make_directories(e.bundle_dir(id) + "/state", 0700);
   });
 
-  const network_record n = find_network(e, spec.network);
+  const network_record n = network_of(e, spec);
   const network_traits traits = e.network(n.driver).traits();
   std::optional<endpoint_record> endpoint;
   try {
@@ -300,7 +354,13 @@ session start(engine& e, const container_id& id, const start_options& options) {
                        spec,
                        image,
                        traits.network_namespace,
-                       endpoint ? endpoint->addresses : std::vector<std::string>()};
+                       endpoint ? endpoint->addresses : std::vector<std::string>(),
+                       {},
+                       {},
+                       {},
+                       {}};
+    if (!n.gateways.empty()) bundle.gateway = n.gateways.front();
+    plan_joined(e, spec, bundle);
     KIT_STEP(write_bundle(bundle, user_of(e, r, spec, image)));
 
     const models<any_storage, any_network, any_isolation> drivers{e.storage(r.storage), e.network(n.driver),
