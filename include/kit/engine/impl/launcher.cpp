@@ -64,10 +64,12 @@ void report_channel::failed(const std::exception& e) noexcept {
 }
 
 std::string report_channel::receive(char expected) {
-  std::string packet(64 * 1024, '\0');
+  // Its size first: memory is dear beside a fork.
   ssize_t n = 0;
-  do n = ::read(read_.get(), packet.data(), packet.size());
+  do n = ::recv(read_.get(), nullptr, 0, MSG_PEEK | MSG_TRUNC);
   while (n < 0 && errno == EINTR);
+  std::string packet(static_cast<std::size_t>(std::max<ssize_t>(n, 0)), '\0');
+  if (n > 0) n = ::recv(read_.get(), packet.data(), packet.size(), 0);
   if (n <= 0) fail(errc::io, "start the container: its launcher ended without a word (killed?)");
   packet.resize(static_cast<std::size_t>(n));
   if (packet[0] == tag_failed) {

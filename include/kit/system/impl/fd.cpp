@@ -9,7 +9,6 @@
 #include <sys/syscall.h>
 
 #include <algorithm>
-#include <climits>
 #include <cstdio>
 #include <memory>
 
@@ -49,7 +48,7 @@ unique_fd open_in_root(int root, const std::string& path, int flags, unsigned mo
 
 std::string read_all(int fd, std::string_view name) {
   std::string text;
-  char buffer[16384];
+  char buffer[4096];
   for (;;) {
     const ssize_t n = seam("read", [&] { return ::read(fd, buffer, sizeof buffer); });
     if (n == 0) return text;
@@ -116,11 +115,13 @@ void sync_directory(const std::string& path) {
 }
 
 std::string read_link(const std::string& path) {
-  std::string text(PATH_MAX, '\0');
-  const ssize_t size = ::readlink(path.c_str(), text.data(), text.size());
-  if (size < 0 && errno != ENOENT) fail_errno(errno, "read {}", path);
-  text.resize(size < 0 ? 0 : static_cast<std::size_t>(size));
-  return text;
+  for (std::string text(256, '\0');; text.resize(text.size() * 2)) {
+    const ssize_t size = ::readlink(path.c_str(), text.data(), text.size());
+    if (size < 0 && errno != ENOENT) fail_errno(errno, "read {}", path);
+    if (size == static_cast<ssize_t>(text.size())) continue;  // there may be more
+    text.resize(size < 0 ? 0 : static_cast<std::size_t>(size));
+    return text;
+  }
 }
 
 std::vector<std::string> names_in(const std::string& directory) {
