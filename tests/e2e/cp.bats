@@ -103,6 +103,13 @@ cat_in() { kit cp "$1:$2" - | tar -xO; }
   done
 }
 
+@test "a device that comes out of a container is nobody's but the caller's" {
+  kit exec live busybox mknod -m 666 /tmp/device c 1 3
+  kit cp live:/tmp/device .
+  [ "$(stat -c %F:%t:%T:%a device)" = "character special file:1:3:600" ]
+  kit exec live rm /tmp/device
+}
+
 @test "tar streams: - both ways, hard links and holes included" {
   local c
   ln dir/one dir/hard

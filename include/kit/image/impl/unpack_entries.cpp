@@ -203,8 +203,13 @@ class entry_writer {
     }
   }
 
-  /// Whoever owns a file that was not theirs has no say in what it may do as them.
-  [[nodiscard]] mode_t mode(archive_entry* e) const { return ::archive_entry_perm(e) & (to_.owners ? 07777 : 01777); }
+  /// Whoever owns a file that was not theirs has no say in what it may do as them; and a device that a container could
+  /// name but not open would be open to all on the host.
+  [[nodiscard]] mode_t mode(archive_entry* e) const {
+    const auto type = ::archive_entry_filetype(e);
+    const bool device = type == AE_IFCHR || type == AE_IFBLK;
+    return ::archive_entry_perm(e) & (to_.owners ? 07777 : device ? 0600 : 01777);
+  }
 
   static uid_t owner(archive_entry* e) { return number(::archive_entry_uid(e)); }
   static gid_t group(archive_entry* e) { return number(::archive_entry_gid(e)); }
