@@ -681,7 +681,7 @@ class studies {
         row.push_back(s != nullptr ? json(whole.p99) : json());
         if (s == nullptr) continue;
         points.push_back({axis(shape), whole.p50});
-        figure(*m, fmt::format("provision_{}_{}_ms", axis(shape), by).c_str(), whole.p50);
+        if (shape == sizes.back()) figure(*m, by == "files" ? "provision_ms" : "provision_layers_ms", whole.p50);
       }
       const series *first = at(m->name, sizes.front()), *last = at(m->name, sizes.back());
       row.push_back(first != nullptr && last != nullptr ? json(with_interval(ratio(last->whole, first->whole)))

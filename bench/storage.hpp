@@ -7,7 +7,7 @@ namespace kit::bench {
 /// `kit-bench storage`. Its JSON holds, beside what a report is made of (report.hpp), what `kit driver recommend` reads:
 ///
 ///     figures    {DRIVER: {FIGURE: number ...}}: medians; times in milliseconds, memory and disk in KB per clone,
-///                throughput in MB/s. The figures are named in storage.cpp, where they are told.
+///                throughput in MB/s. kit/engine/recommend.hpp names them.
 int storage_command(const command& words);
 
 }  // namespace kit::bench

@@ -108,6 +108,10 @@ int volume_rm(invocation&);
 int volume_prune(invocation&);
 int driver_ls(invocation&);  // driver.cpp
 int driver_probe(invocation&);
+int driver_recommend(invocation&);  // recommend.cpp
+int config_get(invocation&);        // config.cpp
+int config_ls(invocation&);
+int config_set(invocation&);
 int plugin_ls(invocation&);  // plugin.cpp
 int bench(invocation&);      // system.cpp
 int system_check(invocation&);
