@@ -199,6 +199,7 @@ json describe(kit::engine& engine, const container_record& c) {
             {"DnsSearch", spec.dns_search},
             {"DnsOptions", spec.dns_options},
             {"Binds", describe_binds(spec)},
+            {"StorageOpt", spec.storage_options.empty() ? json(nullptr) : pairs(spec.storage_options)},
             {"Tmpfs", spec.tmpfs.empty() ? json(nullptr) : pairs(spec.tmpfs)},
             {"Init", spec.init}}},
           {"GraphDriver",

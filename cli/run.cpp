@@ -19,7 +19,8 @@ struct container_options {
   std::optional<std::string> entrypoint;
   std::string cidfile, shm_size, oom_score_adj, stop_timeout, pull, userns;
   limit_options limits;
-  std::vector<std::string> env, env_files, labels, label_files, volumes, mounts, tmpfs, ulimits, sysctls, security;
+  std::vector<std::string> env, env_files, labels, label_files, volumes, mounts, tmpfs, ulimits, sysctls, security,
+      storage_options;
   bool quiet = false;
 
   void bind(options& o) {
@@ -61,6 +62,8 @@ struct container_options {
         .value("--cgroupns", spec.cgroupns_mode, "MODE", "Whose control groups it sees: private, host")
         .value("--userns", userns, "MODE", "host: there are no others here")
         .value("--storage", spec.storage, "DRIVER", "Storage driver of this container")
+        .values("--storage-opt", storage_options, "KEY=VALUE",
+                "size=10g: how much its files may take; or the driver's own")
         .value("--isolation", spec.isolation, "DRIVER", "Isolation driver of this container")
         .values("--cap-add", spec.cap_add, "CAPABILITY", "Add a capability, or ALL")
         .values("--cap-drop", spec.cap_drop, "CAPABILITY", "Drop a capability, or ALL")
@@ -92,6 +95,12 @@ struct container_options {
     for (const std::string& text : spec.dns) check_address(text);
     for (const std::string& text : spec.devices) (void)parse_device(text);
     for (const std::string& text : security) secure(text);
+    for (const std::string& text : storage_options) {
+      const auto equals = text.find('=');
+      if (equals == 0 || equals == std::string::npos)
+        fail(errc::invalid, "--storage-opt \"{}\": KEY=VALUE is expected", text);
+      spec.storage_options.push_back({text.substr(0, equals), text.substr(equals + 1)});
+    }
     if (!shm_size.empty()) spec.shm_size = parse_size(shm_size);
     limits.apply(spec);
     if (!memory_swappiness.empty())

@@ -12,8 +12,8 @@ new_root() {
   export KIT_ROOT=$directory/root KIT_RUN_DIR=$directory/run
 }
 
-remove_root() {
-  [[ -n ${KIT_ROOT:-} ]] || return 0
+# No container and no control group of the root is left.
+empty_root() {
   local ids tag
   tag=$(kit system info --format '{{.RootTag}}')
   ids=$(kit ps -aq --no-trunc) || true
@@ -22,6 +22,11 @@ remove_root() {
   # A root keeps its one group per hierarchy between runs; this root has had its last.
   gone() { [[ -z $(find /sys/fs/cgroup -mindepth 1 -maxdepth 2 -name "kit-$tag" ! -exec rmdir {} \; -print 2>/dev/null) ]]; }
   within 10 gone || true
+}
+
+remove_root() {
+  [[ -n ${KIT_ROOT:-} ]] || return 0
+  empty_root
   # A monitor may still be tidying the records.
   within 20 rm -rf "${KIT_ROOT%/root}"
 }

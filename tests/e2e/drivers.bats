@@ -32,6 +32,16 @@ load common
   kit rmi moved
 }
 
+@test "an option of storage that the driver cannot meet is refused by name, and nothing is left" {
+  fails_with 125 "vfs cannot limit the size" kit run --rm --storage vfs --storage-opt size=8m busybox true
+  fails_with 125 "speed" kit run --rm --storage vfs --storage-opt speed=high busybox true
+  fails_with 125 "KEY=VALUE" kit run --rm --storage-opt size busybox true
+  fails_with 125 "1x" kit run --rm --storage vfs --storage-opt size=1x busybox true
+  [ "$(kit run --rm --storage vfs --storage-opt size=0 busybox echo none)" = none ]
+  [ "$(kit run --rm --storage overlayfs --storage-opt volatile=true busybox echo unsynced)" = unsynced ]
+  [ -z "$(kit ps -aq)" ]
+}
+
 @test "driver ls and probe say what works here" {
   run kit driver ls
   [[ ${lines[0]} =~ ^NAME\ +FAMILY\ +USABLE\ +VERSION\ +REASON$ ]]

@@ -49,3 +49,29 @@ setup_file() {
   [ "$status" -eq 1 ]
   [[ $output == "kit: open records in $shared/root: it is on hostfs"* ]]
 }
+
+# limited DRIVER: a container of 8 MiB is refused more, another none.
+limited() {
+  local fill='dd if=/dev/zero of=/big bs=1M count=32 conv=fsync'
+  run kit run --rm --storage "$1" --storage-opt size=8m busybox $fill
+  echo "$output"
+  [ "$status" -ne 0 ]
+  [[ $output == *"Disk quota exceeded"* || $output == *"No space left"* ]]
+  kit run --rm --storage "$1" busybox $fill
+}
+
+@test "the size of a container is limited: overlayfs by a project quota, devicemapper by its file system" {
+  fails_with 125 "overlayfs cannot limit the size" kit run --rm --storage overlayfs --storage-opt size=8m busybox true
+  echo '{"network": "none", "drivers": {"devicemapper": {"data_size": "300m", "base_size": "128m"}}}' >"$KIT_CONFIG"
+  limited devicemapper
+  echo '{"network": "none"}' >"$KIT_CONFIG"
+  truncate -s 1G "$BATS_FILE_TMPDIR/image"
+  mkfs.ext4 -q -O quota,project "$BATS_FILE_TMPDIR/image"
+  mkdir "$BATS_FILE_TMPDIR/mnt"
+  mount -o loop,prjquota "$BATS_FILE_TMPDIR/image" "$BATS_FILE_TMPDIR/mnt"
+  KIT_ROOT=$BATS_FILE_TMPDIR/mnt
+  import_busybox
+  limited overlayfs
+  empty_root
+  within 10 umount "$KIT_ROOT"
+}

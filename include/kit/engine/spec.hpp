@@ -54,6 +54,7 @@ struct container_spec {
   std::string stop_signal;                                  ///< empty: the image's, or SIGTERM
   std::int64_t stop_timeout = -1;                           ///< seconds until `stop` kills; -1: ten
   std::string network, storage, isolation;  ///< empty: the engine's default; a network may be "container:ID"
+  std::vector<option> storage_options;      ///< storage_options.hpp
   std::vector<std::string> cap_add, cap_drop;
   std::uint64_t memory = 0;      ///< bytes, 0: no limit
   std::uint64_t shm_size = 0;    ///< bytes of /dev/shm, 0: 64 MiB

@@ -18,6 +18,7 @@
 #include "kit/engine/locks.hpp"
 #include "kit/engine/networks.hpp"
 #include "kit/engine/open_layer.hpp"
+#include "kit/engine/storage_options.hpp"
 #include "kit/engine/volumes.hpp"
 #include "kit/system/error.hpp"
 #include "kit/system/pidfd.hpp"
@@ -272,6 +273,7 @@ container_record create(engine& e, const container_spec& wanted) {
   const image from = KIT_STEP(find_image(e, spec.image));
   settle_mounts(e, spec, from.config);
   any_storage& storage = e.storage(spec.storage);
+  const storage_request asked(storage, spec.storage_options);
   e.isolation(spec.isolation);
   check_limits(spec);
   settle_modes(e, spec);
@@ -301,7 +303,7 @@ container_record create(engine& e, const container_spec& wanted) {
   try {
     // The record last: a container that is in the records is whole.
     const layer own{layer_id::from(r.id.text()), r.chain};
-    in_step("create_layer", [&] { storage.create(own, {}); });
+    in_step("create_layer", [&] { asked.create(storage, own); });
     if (shows_volumes(r))
       in_step("make_volumes",
               [&] { volumes = held_volumes(e, spec, open_layer(storage, own, access::read_write).get()); });

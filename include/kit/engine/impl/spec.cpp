@@ -72,6 +72,7 @@ void each_member(Spec& s, Visit visit) {
   visit("stop_signal", s.stop_signal);
   visit("network", s.network);
   visit("storage", s.storage);
+  visit("storage_options", s.storage_options);
   visit("isolation", s.isolation);
   visit("cap_add", s.cap_add);
   visit("cap_drop", s.cap_drop);
