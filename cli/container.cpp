@@ -3,73 +3,38 @@
 
 #include <charconv>
 #include <ctime>
-#include <range/v3/algorithm/all_of.hpp>
-#include <range/v3/algorithm/any_of.hpp>
-#include <range/v3/view/filter.hpp>
-#include <range/v3/view/take.hpp>
-#include <thread>
+#include <optional>
 
 #include "environment.hpp"
 #include "kit/engine/attach.hpp"
+#include "kit/engine/bundle.hpp"
 #include "kit/engine/clock.hpp"
 #include "kit/engine/exec.hpp"
 #include "kit/engine/images.hpp"
 #include "kit/engine/lifecycle.hpp"
 #include "kit/engine/logs.hpp"
 #include "labels.hpp"
+#include "limits.hpp"
 #include "listing.hpp"
 #include "verbs.hpp"
 
 namespace kit::cli {
-namespace views = ranges::views;
 namespace {
 
 container_record find(invocation& call, const std::string& word) { return call.engine().records().container(word); }
 
 bool boolean(invocation& call, const char* option, const std::string& text) {
   if (text != "true" && text != "false")
-    throw usage_error(call.command(), fmt::format("{} \"{}\": true or false is expected", option, text));
+    throw usage_error(call.command(), fmt::format("{} \"{}\": true or false is expected", option, text), 125);
   return text == "true";
 }
 
-std::int64_t integer(invocation& call, const char* option, const std::string& text) {
-  std::int64_t value = 0;
-  const auto [end, failed] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (failed != std::errc{} || end != text.data() + text.size())
-    throw usage_error(call.command(), fmt::format("{} \"{}\": a whole number is expected", option, text));
-  return value;
-}
-
-std::chrono::milliseconds grace(invocation& call, const std::string& seconds) {
-  return std::chrono::seconds(std::max<std::int64_t>(integer(call, "--time", seconds), 0));
-}
-
-/// "Up 5 minutes", "Exited (0) 2 hours ago".
-std::string status(const container_record& c, std::int64_t now) {
-  switch (c.state) {
-    case container_state::created: return "Created";
-    case container_state::removing: return "Removal In Progress";
-    case container_state::running: return "Up " + human_duration(now - c.started_ns);
-    case container_state::paused: return "Up " + human_duration(now - c.started_ns) + " (Paused)";
-    case container_state::exited:
-    case container_state::restarting: break;
-  }
-  const std::string code = c.exit_code < 0 ? "unknown" : fmt::format("{}", c.exit_code);
-  return fmt::format("{} ({}) {} ago", c.state == container_state::exited ? "Exited" : "Restarting", code,
-                     human_duration(now - c.finished_ns));
-}
-
-bool matches(const container_record& c, const filter& f) {
-  if (f.key == "status") return to_string(c.state) == f.value;
-  if (f.key == "name") return c.name.find(f.value) != std::string::npos;
-  if (f.key == "id") return c.id.text().starts_with(f.value);
-  if (f.key == "ancestor") return c.image == f.value || c.image == f.value + ":latest" || c.image_digest == f.value;
-  if (f.key == "volume") {
-    const auto shown = spec_from_json(c.spec).mounts;
-    return ranges::any_of(shown, [&](const mount_request& m) { return m.source == f.value || m.target == f.value; });
-  }
-  if (f.key == "exited") return c.state == container_state::exited && fmt::format("{}", c.exit_code) == f.value;
-  return has_label(c.labels, f.value);
+/// How long `stop` waits: what was given, or what the container was made with, or ten seconds.
+std::chrono::milliseconds grace(const container_record& c, const std::optional<std::int64_t>& given) {
+  std::int64_t seconds = given ? *given : spec_from_json(c.spec).stop_timeout;
+  if (!given && seconds < 0) seconds = 10;
+  // -1: as long as it takes.
+  return seconds < 0 ? std::chrono::hours(24 * 365) : std::chrono::seconds(seconds);
 }
 
 /// RFC 3339 from "2024-01-02T03:04:05Z", or from a time ago: "10m", "1h30m", "90s".
@@ -92,64 +57,6 @@ std::string moment(invocation& call, const char* option, const std::string& text
 
 }  // namespace
 
-int ps(invocation& call) {
-  listing list({{"ID", "CONTAINER ID"},
-                {"Image", "IMAGE"},
-                {"Command", "COMMAND"},
-                {"RunningFor", "CREATED"},
-                {"Status", "STATUS"},
-                {"Ports", "PORTS"},
-                {"Names", "NAMES"},
-                {"CreatedAt", nullptr},
-                {"State", nullptr},
-                {"Labels", nullptr},
-                {"Storage", nullptr},
-                {"Isolation", nullptr}});
-  bool all = false, latest = false;
-  std::string last = "-1";
-  std::vector<std::string> filter_texts;
-  options o(call.command(), "", "List running containers; -a: all.");
-  list.bind(o);
-  o.flag("-a,--all", all, "Also those that do not run")
-      .flag("-l,--latest", latest, "Only the newest, in any state")
-      .value("-n,--last", last, "NUMBER", "Only the newest ones, in any state")
-      .values("-f,--filter", filter_texts, "KEY=VALUE", "status, name, id, label, ancestor, volume or exited")
-      .example("kit ps -a --filter status=exited")
-      .example("kit rm $(kit ps -aq --filter label=test)");
-  o.parse(call.words);
-  const std::vector<filter> filters =
-      parse_filters(filter_texts, {"status", "name", "id", "label", "ancestor", "volume", "exited"});
-  std::int64_t most = latest ? 1 : integer(call, "--last", last);
-  const bool any_state = all || most >= 0 || ranges::any_of(filters, [](const filter& f) {
-                           return f.key == "status" || f.key == "exited";
-                         });
-
-  std::vector<container_record> containers;
-  records& known = call.engine().records();
-  for (const container_record& c : any_state ? known.containers() : known.live_containers()) {
-    try {
-      const container_record now = current(call.engine(), c);
-      const bool gone = now.state == container_state::removing && c.state != now.state;  // --rm: it had ended
-      if (!gone) containers.push_back(now);
-    } catch (const error& e) {
-      if (e.code() != errc::not_found) throw;  // removed since the list was read
-    }
-  }
-  const auto wanted = [&](const container_record& c) {
-    return (any_state || is_live(c)) && ranges::all_of(filters, [&](const filter& f) { return matches(c, f); });
-  };
-  const std::int64_t now = now_ns();
-  const std::size_t limit = most >= 0 ? static_cast<std::size_t>(most) : containers.size();
-  for (const container_record& c : containers | views::filter(wanted) | views::take(limit)) {
-    const std::string command = "\"" + (list.full_ids() ? c.command : shortened(c.command, 20)) + "\"";
-    list.add({std::string(list.full_ids() ? c.id.text() : c.id.brief()), c.image, command,
-              human_duration(now - c.created_ns) + " ago", status(c, now), "", c.name, local_time(c.created_ns),
-              std::string(to_string(c.state)), join_labels(c.labels), c.storage, c.isolation});
-  }
-  list.print();
-  return 0;
-}
-
 int start(invocation& call) {
   bool attached = false, interactive = false;
   std::string detach_keys = "ctrl-p,ctrl-q", proxy = "true";
@@ -167,7 +74,8 @@ int start(invocation& call) {
   if (attached && words.size() > 1) throw usage_error(call.command(), "attach to one container at a time");
   if (!attached) {
     const int code = for_each(words, [&](const std::string& word) {
-      kit::start(call.engine(), find(call, word).id, {});
+      const container_record c = current(call.engine(), find(call, word));
+      if (c.state != container_state::running) kit::start(call.engine(), c.id, {});
       fmt::print("{}\n", word);
     });
     tidy_beside(call.engine());
@@ -251,22 +159,85 @@ int exec(invocation& call) {
   }
 }
 
+namespace {
+struct stop_options {
+  std::optional<std::string> time;
+  std::string signal;
+  void bind(options& o) {
+    o.value("-t,--time", time, "SECONDS", "How long to wait before SIGKILL (--stop-timeout, or 10; -1: forever)")
+        .value("-s,--signal", signal, "SIGNAL", "Send this instead of the stop signal")
+        .takes(1);
+  }
+  /// The work for each container, once the options are parsed.
+  auto work(invocation& call) const {
+    std::optional<std::int64_t> seconds;
+    if (time) seconds = parse_integer(call, "--time", *time);
+    const int given = signal.empty() ? 0 : parse_signal(signal);
+    return [&call, seconds, given](const container_record& c) {
+      kit::stop(call.engine(), c.id, given ? given : stop_signal(call.engine(), c), grace(c, seconds));
+    };
+  }
+};
+}  // namespace
+
 int stop(invocation& call) {
-  std::string time = "10", signal;
-  const arguments words = options(call.command(), "CONTAINER [CONTAINER...]",
-                                  "Ask containers to end by their stop signal, and kill those that do not.")
-                              .value("-t,--time", time, "SECONDS", "How long to wait before SIGKILL (10)")
-                              .value("-s,--signal", signal, "SIGNAL", "Send this instead of the stop signal")
-                              .takes(1)
-                              .example("kit stop -t 2 web")
-                              .parse(call.words);
-  const auto timeout = grace(call, time);
-  const int given = signal.empty() ? 0 : parse_signal(signal);
+  stop_options how;
+  options o(call.command(), "CONTAINER [CONTAINER...]",
+            "Ask containers to end by their stop signal, and kill those that do not.");
+  how.bind(o);
+  const arguments words = o.example("kit stop -t 2 web").parse(call.words);
+  const auto stop_one = how.work(call);
   return for_each(words, [&](const std::string& word) {
-    const container_record c = find(call, word);
-    kit::stop(call.engine(), c.id, given ? given : stop_signal(call.engine(), c), timeout);
+    stop_one(find(call, word));
     fmt::print("{}\n", word);
   });
+}
+
+int restart(invocation& call) {
+  stop_options how;
+  options o(call.command(), "CONTAINER [CONTAINER...]",
+            "Stop containers, and start them again; those that do not run are started.");
+  how.bind(o);
+  const arguments words = o.example("kit restart -t 2 web").parse(call.words);
+  const auto stop_one = how.work(call);
+  const int code = for_each(words, [&](const std::string& word) {
+    const container_record c = find(call, word);
+    stop_one(c);
+    kit::start(call.engine(), c.id, {});
+    fmt::print("{}\n", word);
+  });
+  tidy_beside(call.engine());
+  return code;
+}
+
+int update(invocation& call) {
+  limit_options limits;
+  options o(call.command(), "CONTAINER [CONTAINER...]", "Change the limits of containers, running or not.");
+  limits.bind(o);
+  const arguments words = o.takes(1).example("kit update -m 256m --cpus 1 web").parse(call.words);
+  container_spec changed;
+  limits.apply(changed);
+  if (resources_json(changed) == "{}")
+    throw usage_error(call.command(), "you must provide one or more flags when using this command");
+  return for_each(words, [&](const std::string& word) {
+    kit::update(
+        call.engine(), find(call, word).id, [&](container_spec& spec) { limits.apply(spec); }, changed);
+    fmt::print("{}\n", word);
+  });
+}
+
+int port(invocation& call) {
+  const arguments words =
+      options(call.command(), "CONTAINER [PORT[/PROTOCOL]]",
+              "List the ports of a container that the host passes on to it. kit publishes none yet: a\n"
+              "container on a bridge is reached by its own address, see `kit inspect`.")
+          .takes(1, 2)
+          .parse(call.words);
+  const container_record c = find(call, words[0]);
+  if (words.size() == 2)
+    fail(errc::not_found, "no public port '{}{}' published for {}", words[1],
+         words[1].find('/') == std::string::npos ? "/tcp" : "", c.name);
+  return 0;
 }
 
 int kill(invocation& call) {
@@ -316,7 +287,9 @@ int rename(invocation& call) {
   const arguments words =
       options(call.command(), "CONTAINER NAME", "Give a container another name.").takes(2, 2).parse(call.words);
   check_container_name(words[1]);
-  call.engine().records().rename(find(call, words[0]).id, words[1]);
+  const container_record c = find(call, words[0]);
+  if (c.name == words[1]) fail(errc::invalid, "rename {}: it has that name already", c.name);
+  call.engine().records().rename(c.id, words[1]);
   return 0;
 }
 
@@ -355,7 +328,7 @@ int logs(invocation& call) {
                               .example("kit logs -f web")
                               .example("kit logs --tail 20 -t web")
                               .parse(call.words);
-  if (tail != "all") options_of_log.tail = std::max<std::int64_t>(integer(call, "--tail", tail), -1);
+  if (tail != "all") options_of_log.tail = std::max<std::int64_t>(parse_integer(call, "--tail", tail), -1);
   options_of_log.since = moment(call, "--since", since);
   options_of_log.until = moment(call, "--until", until);
   const container_record c = find(call, words.front());
@@ -377,55 +350,34 @@ int diff(invocation& call) {
   return 0;
 }
 
-int stats(invocation& call) {
-  listing list({{"ID", "CONTAINER ID"},
-                {"Name", "NAME"},
-                {"CPUPerc", "CPU %"},
-                {"MemUsage", "MEM USAGE / LIMIT"},
-                {"MemPerc", "MEM %"},
-                {"BlockIO", "BLOCK I/O"},
-                {"PIDs", "PIDS"}});
-  bool no_stream = false;
-  options o(call.command(), "[CONTAINER...]",
-            "Show once what running containers use; the processor's share is taken over half a second.");
-  list.bind(o);
-  o.flag("--no-stream", no_stream, "As Docker's: one look is all there is here").takes(0, SIZE_MAX);
-  const arguments words = o.parse(call.words);
+int container_prune(invocation& call) {
+  bool force = false;
+  std::vector<std::string> filter_texts;
+  options(call.command(), "", "Remove all containers that do not run.")
+      .flag("-f,--force", force, "Do not ask")
+      .values("--filter", filter_texts, "KEY=VALUE", "label")
+      .parse(call.words);
+  const std::vector<filter> filters = parse_filters(filter_texts, {"label"});
+  if (!force && !confirm("This will remove all stopped containers.")) return 0;
   kit::engine& engine = call.engine();
-  std::vector<container_record> containers;
-  for (const std::string& word : words) containers.push_back(current(engine, find(call, word)));
-  if (words.empty()) containers = engine.records().live_containers();
-
-  struct sample {
-    container_stats figures;
-    std::chrono::steady_clock::time_point at;
-  };
-  const auto look = [&](const container_record& c) -> std::optional<sample> {
+  std::uint64_t bytes = 0;
+  bool first = true;
+  for (const container_record& r : engine.records().containers()) {
+    const container_record c = current(engine, r);
+    if (c.state != container_state::created && c.state != container_state::exited) continue;
+    if (!passes(filters, {}, [&](const filter& f) { return has_label(c.labels, f.value); })) continue;
+    const std::uint64_t size = engine.storage(c.storage).usage({layer_id::from(c.id.text()), c.chain}).bytes;
     try {
-      return sample{kit::stats(engine, c.id), std::chrono::steady_clock::now()};
+      kit::remove(engine, c.id, false);
     } catch (const error& e) {
-      if (e.code() != errc::not_found || !words.empty()) throw;
-      return std::nullopt;  // has exited since the list was read
+      if (e.code() != errc::conflict && e.code() != errc::not_found) throw;  // started, or removed, since
+      continue;
     }
-  };
-  std::vector<std::optional<sample>> first;
-  for (const container_record& c : containers) first.push_back(look(c));
-  if (!containers.empty()) std::this_thread::sleep_for(std::chrono::milliseconds(500));
-  for (std::size_t i = 0; i < containers.size(); ++i) {
-    const std::optional<sample> now = look(containers[i]);
-    if (!first[i] || !now) continue;
-    const container_stats& s = now->figures;
-    const double passed = std::chrono::duration<double, std::nano>(now->at - first[i]->at).count();
-    const double cpu = static_cast<double>(s.cpu_ns - first[i]->figures.cpu_ns) / passed * 100;
-    const std::uint64_t host =
-        static_cast<std::uint64_t>(::sysconf(_SC_PHYS_PAGES)) * static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
-    const std::uint64_t limit = s.memory_limit_bytes && s.memory_limit_bytes < host ? s.memory_limit_bytes : host;
-    list.add({std::string(list.full_ids() ? containers[i].id.text() : containers[i].id.brief()), containers[i].name,
-              fmt::format("{:.2f}%", cpu), human_memory(s.memory_bytes) + " / " + human_memory(limit),
-              fmt::format("{:.2f}%", 100.0 * static_cast<double>(s.memory_bytes) / static_cast<double>(limit)),
-              human_size(s.read_bytes) + " / " + human_size(s.write_bytes), fmt::format("{}", s.pids)});
+    fmt::print("{}{}\n", first ? "Deleted Containers:\n" : "", c.id.text());
+    first = false;
+    bytes += size;
   }
-  list.print();
+  fmt::print("{}Total reclaimed space: {}\n", first ? "" : "\n", human_size(bytes));
   return 0;
 }
 

@@ -8,6 +8,7 @@
 #include "kit/engine/networks.hpp"
 #include "kit/engine/volumes.hpp"
 #include "listing.hpp"
+#include "template.hpp"
 #include "verbs.hpp"
 
 namespace kit::cli {
@@ -22,6 +23,13 @@ json pairs(const std::vector<option>& list) {
 }
 
 json list_or_null(const std::vector<std::string>& list) { return list.empty() ? json(nullptr) : json(list); }
+
+json keys_or_null(const std::vector<std::string>& list) {
+  if (list.empty()) return nullptr;
+  json object = json::object();
+  for (const std::string& key : list) object[key] = json::object();
+  return object;
+}
 
 json describe_state(const container_record& c) {
   return {{"Status", to_string(c.state)},
@@ -238,6 +246,7 @@ json describe(kit::engine& engine, const image& i) {
           {"RepoTags", tags},
           {"Created", i.config.created},
           {"Author", i.config.author},
+          {"Comment", i.config.history.empty() ? "" : i.config.history.back().comment},
           {"Architecture", i.config.architecture},
           {"Os", i.config.os},
           {"Size", i.manifest.size},
@@ -246,6 +255,8 @@ json describe(kit::engine& engine, const image& i) {
             {"Env", list_or_null(i.config.env)},
             {"Cmd", list_or_null(i.config.cmd)},
             {"Entrypoint", list_or_null(i.config.entrypoint)},
+            {"ExposedPorts", keys_or_null(i.config.exposed_ports)},
+            {"Volumes", keys_or_null(i.config.volumes)},
             {"WorkingDir", i.config.working_dir},
             {"Labels", pairs(i.config.labels)},
             {"StopSignal", i.config.stop_signal}}},
@@ -275,21 +286,6 @@ json describe(kit::engine& engine, const network_record& n) {
           {"Labels", pairs(n.labels)}};
 }
 
-/// The member that a template's `.A.B` names.
-std::string member(const json& object, std::string_view path, bool as_json) {
-  const json* at = &object;
-  const std::string whole(path);
-  while (!path.empty()) {
-    const std::size_t dot = std::min(path.find('.'), path.size());
-    const auto next = at->is_object() ? at->find(std::string(path.substr(0, dot))) : at->end();
-    if (next == at->end()) fail(errc::invalid, "format: no field .{}", whole);
-    at = &*next;
-    path.remove_prefix(std::min(dot + 1, path.size()));
-  }
-  if (as_json || at->is_structured()) return at->dump();
-  return at->is_string() ? at->get<std::string>() : at->is_null() ? "<no value>" : at->dump();
-}
-
 /// Prints what `find` answers for each word: one array, or one line each by --format.
 template <class Find>
 int print_each(const arguments& words, const std::string& format, Find&& find) {
@@ -297,7 +293,7 @@ int print_each(const arguments& words, const std::string& format, Find&& find) {
   const int code = for_each(words, [&](const std::string& word) {
     json one = find(word);
     if (format.empty() || format == "json") return found.push_back(std::move(one));
-    fmt::print("{}\n", render(format, [&](std::string_view path, bool as_json) { return member(one, path, as_json); }));
+    fmt::print("{}\n", render(format, one));
   });
   constexpr auto replace = json::error_handler_t::replace;
   if (format == "json")
@@ -305,6 +301,16 @@ int print_each(const arguments& words, const std::string& format, Find&& find) {
   else if (format.empty())
     fmt::print("{}\n", found.dump(4, ' ', false, replace));
   return code;
+}
+
+json with_size(kit::engine& engine, const container_record& c, bool size) {
+  json all = describe(engine, c);
+  if (!size) return all;
+  const std::uint64_t own = engine.storage(c.storage).usage({layer_id::from(c.id.text()), c.chain}).bytes;
+  const auto image = engine.records().manifest(c.image_digest);
+  all["SizeRw"] = own;
+  all["SizeRootFs"] = own + (image ? image->size : 0);
+  return all;
 }
 
 options& with_format(options& o, std::string& format) {
@@ -316,10 +322,12 @@ options& with_format(options& o, std::string& format) {
 
 int inspect(invocation& call) {
   std::string format, type;
+  bool size = false;
   options o(call.command(), "NAME [NAME...]",
             "Show all that is known of containers, images, volumes and networks, as JSON.");
   with_format(o, format)
       .value("--type", type, "TYPE", "container, image, volume or network")
+      .flag("-s,--size", size, "Also how much a container has written (SizeRw), and that with its image (SizeRootFs)")
       .example("kit inspect web")
       .example("kit inspect -f '{{.State.ExitCode}} {{.NetworkSettings.IPAddress}}' web");
   const arguments words = o.parse(call.words);
@@ -330,7 +338,7 @@ int inspect(invocation& call) {
   return print_each(words, format, [&](const std::string& word) -> json {
     const auto wanted = [&](const char* kind) { return type.empty() || type == kind; };
     if (wanted("container"))
-      if (auto c = engine.records().find_container(word)) return describe(engine, current(engine, *c));
+      if (auto c = engine.records().find_container(word)) return with_size(engine, current(engine, *c), size);
     if (wanted("image"))
       if (engine.records().find_image(word)) return describe(engine, find_image(engine, word));
     if (wanted("volume"))
@@ -338,6 +346,19 @@ int inspect(invocation& call) {
     if (wanted("network"))
       if (auto n = engine.records().find_network(word)) return describe(engine, *n);
     fail(errc::not_found, "no such {}: {}", type.empty() ? "object" : type, word);
+  });
+}
+
+int container_inspect(invocation& call) {
+  std::string format;
+  bool size = false;
+  options o(call.command(), "CONTAINER [CONTAINER...]", "Show all that is known of containers, as JSON.");
+  with_format(o, format).flag("-s,--size", size,
+                              "Also how much it has written (SizeRw), and that with its image (SizeRootFs)");
+  const arguments words = o.parse(call.words);
+  kit::engine& engine = call.engine();
+  return print_each(words, format, [&](const std::string& word) {
+    return with_size(engine, current(engine, engine.records().container(word)), size);
   });
 }
 

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "listing.hpp"
 
+#include "template.hpp"
+
 #include <ctime>
 #include <nlohmann/json.hpp>
 #include <range/v3/range/conversion.hpp>
@@ -11,67 +13,45 @@
 namespace kit::cli {
 namespace views = ranges::views;
 
-std::string render(std::string_view format, const field_lookup& field) {
-  std::string out;
-  while (!format.empty()) {
-    if (format.starts_with("\\t") || format.starts_with("\\n")) {
-      out += format[1] == 't' ? '\t' : '\n';
-      format.remove_prefix(2);
-    } else if (format.starts_with("{{")) {
-      const std::size_t end = format.find("}}");
-      if (end == format.npos) fail(errc::invalid, "format {}: no closing braces", format);
-      std::string_view inside = format.substr(2, end - 2);
-      const auto trim = [](std::string_view& s) {
-        while (s.starts_with(' ')) s.remove_prefix(1);
-        while (s.ends_with(' ')) s.remove_suffix(1);
-      };
-      trim(inside);
-      const bool as_json = inside.starts_with("json ");
-      if (as_json) inside.remove_prefix(5), trim(inside);
-      if (!inside.starts_with('.') || inside.find(' ') != inside.npos)
-        fail(errc::invalid, "format {}: only {{{{.Field}}}} and {{{{json .Field}}}} are understood",
-             format.substr(0, end + 2));
-      out += field(inside.substr(1), as_json);
-      format.remove_prefix(end + 2);
-    } else {
-      out += format.front();
-      format.remove_prefix(1);
-    }
-  }
-  return out;
-}
-
 void listing::bind(options& o) {
   o.flag("-q,--quiet", quiet_, "Print only the first column")
       .flag("--no-trunc", no_trunc_, "Do not shorten ids and commands")
       .value("--format", format_, "FORMAT", "json, or a template: '{{.ID}} {{.Names}}', 'table {{.ID}}\\t{{.Names}}'");
 }
 
-field_lookup listing::lookup(const std::vector<std::string>& row) const {
-  return [this, &row](std::string_view path, bool as_json) -> std::string {
-    nlohmann::ordered_json object;
-    for (std::size_t i = 0; i < columns_.size(); ++i) {
-      if (path == columns_[i].field) return as_json ? nlohmann::json(row[i]).dump() : row[i];
-      object[columns_[i].field] = row[i];
-    }
-    constexpr auto replace = nlohmann::ordered_json::error_handler_t::replace;
-    if (path.empty()) return object.dump(-1, ' ', false, replace);
-    std::string known;
-    for (const column& c : columns_) known += fmt::format("{}.{}", known.empty() ? "" : " ", c.field);
-    fail(errc::invalid, "format: no field .{}; there are {}", path, known);
-  };
+bool listing::shows(const std::string& field) const {
+  if (!format_.empty() && format_ != "json")
+    return format_.find(field) != format_.npos || format_.find("json .}") != format_.npos;
+  return std::any_of(columns_.begin(), columns_.end(), [&](const column& c) { return c.field == field && c.header; });
+}
+
+void listing::show(const std::string& field, const char* header) {
+  for (column& c : columns_)
+    if (c.field == field) c.header = header;
+}
+
+nlohmann::ordered_json listing::object(const std::vector<std::string>& row) const {
+  nlohmann::ordered_json object;
+  for (std::size_t i = 0; i < columns_.size(); ++i) object[columns_[i].field] = row[i];
+  return object;
 }
 
 void listing::print_aligned(const std::vector<std::vector<std::string>>& rows) const {
+  // In characters: the … of a shortened command is one.
+  const auto length = [](const std::string& text) {
+    return static_cast<std::size_t>(
+        std::count_if(text.begin(), text.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xc0) != 0x80; }));
+  };
   std::vector<std::size_t> width;
   for (const auto& row : rows) {
     width.resize(std::max(width.size(), row.size()));
-    for (std::size_t i = 0; i < row.size(); ++i) width[i] = std::max(width[i], row[i].size());
+    for (std::size_t i = 0; i < row.size(); ++i) width[i] = std::max(width[i], length(row[i]));
   }
   for (const auto& row : rows) {
     std::string line;
     for (std::size_t i = 0; i < row.size(); ++i)
-      line += i + 1 == row.size() ? row[i] : fmt::format("{:<{}}", row[i], std::max<std::size_t>(width[i] + 3, 10));
+      line +=
+          row[i] + std::string(i + 1 == row.size() ? 0 : std::max<std::size_t>(width[i] + 3, 10) - length(row[i]), ' ');
     fmt::print("{}\n", line);
   }
 }
@@ -82,11 +62,12 @@ void listing::print() const {
     return;
   }
   if (format_ == "json") {
-    for (const auto& row : rows_) fmt::print("{}\n", lookup(row)("", true));
+    constexpr auto replace = nlohmann::ordered_json::error_handler_t::replace;
+    for (const auto& row : rows_) fmt::print("{}\n", object(row).dump(-1, ' ', false, replace));
     return;
   }
   if (!format_.empty() && !format_.starts_with("table ")) {
-    for (const auto& row : rows_) fmt::print("{}\n", render(format_, lookup(row)));
+    for (const auto& row : rows_) fmt::print("{}\n", render(format_, object(row)));
     return;
   }
   std::vector<std::vector<std::string>> lines;
@@ -106,15 +87,15 @@ void listing::print() const {
       return cells;
     };
     const std::string_view format = std::string_view(format_).substr(6);
-    const auto header = [&](std::string_view path, bool) -> std::string {
-      std::string text(path);
-      for (const column& c : columns_)
-        if (path == c.field && c.header) text = c.header;
-      for (char& letter : text) letter = static_cast<char>(std::toupper(static_cast<unsigned char>(letter)));
-      return text;
-    };
+    nlohmann::ordered_json header;
+    for (const column& c : columns_) {
+      if (!c.header && header.contains(c.field)) continue;
+      std::string upper = c.header ? c.header : c.field;
+      for (char& letter : upper) letter = static_cast<char>(std::toupper(static_cast<unsigned char>(letter)));
+      header[c.field] = upper;
+    }
     lines.push_back(split(render(format, header)));
-    for (const auto& row : rows_) lines.push_back(split(render(format, lookup(row))));
+    for (const auto& row : rows_) lines.push_back(split(render(format, object(row))));
   }
   print_aligned(lines);
 }
@@ -123,16 +104,47 @@ std::vector<filter> parse_filters(const std::vector<std::string>& texts, const s
   std::vector<filter> filters;
   for (const std::string& text : texts) {
     const std::size_t equals = text.find('=');
-    if (equals == text.npos) fail(errc::invalid, "filter {}: KEY=VALUE is expected", text);
+    if (equals == text.npos)
+      throw usage_error("kit", fmt::format("bad format of filter {} (expected name=value)", text), 125);
     filter f{text.substr(0, equals), text.substr(equals + 1)};
+    for (char& c : f.key) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
     if (std::find(known.begin(), known.end(), f.key) == known.end()) {
       std::string words;
       for (std::string_view k : known) words += fmt::format("{}{}", words.empty() ? "" : ", ", k);
-      fail(errc::invalid, "filter {}: unknown key; there are {}", text, words);
+      fail(errc::invalid, "invalid filter '{}'; there are {}", f.key, words);
     }
     filters.push_back(std::move(f));
   }
   return filters;
+}
+
+bool passes(const std::vector<filter>& filters, const std::vector<std::string_view>& any_of,
+            const std::function<bool(const filter&)>& one) {
+  const auto is_any = [&](const filter& f) { return std::find(any_of.begin(), any_of.end(), f.key) != any_of.end(); };
+  for (const filter& f : filters) {
+    if (!is_any(f)) {
+      if (!one(f)) return false;
+      continue;
+    }
+    if (std::none_of(filters.begin(), filters.end(), [&](const filter& g) { return g.key == f.key && one(g); }))
+      return false;
+  }
+  return true;
+}
+
+std::string quoted(std::string_view text) {
+  std::string out = "\"";
+  for (const char c : text) {
+    if (c == '"' || c == '\\')
+      (out += '\\') += c;
+    else if (c == '\n' || c == '\t' || c == '\r')
+      (out += '\\') += c == '\n' ? 'n' : c == '\t' ? 't' : 'r';
+    else if (static_cast<unsigned char>(c) < ' ' || c == '\x7f')
+      out += fmt::format("\\x{:02x}", static_cast<unsigned char>(c));
+    else
+      out += c;
+  }
+  return out + '"';
 }
 
 std::string human_duration(std::int64_t nanoseconds) {
@@ -177,7 +189,12 @@ std::string local_time(std::int64_t ns) {
 }
 
 std::string shortened(std::string_view text, std::size_t most) {
-  return text.size() <= most ? std::string(text) : std::string(text.substr(0, most - 1)) + "…";
+  const auto begins = [](char c) { return (static_cast<unsigned char>(c) & 0xc0) != 0x80; };
+  if (static_cast<std::size_t>(std::count_if(text.begin(), text.end(), begins)) <= most) return std::string(text);
+  std::size_t end = 0;
+  for (std::size_t characters = 0; end < text.size(); ++end)
+    if (begins(text[end]) && ++characters == most) break;
+  return std::string(text.substr(0, end)) + "…";
 }
 
 std::string brief_digest(std::string_view digest) {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <fmt/core.h>
 
+#include <charconv>
 #include <cstdio>
 #include <cstring>
 #include <exception>
@@ -39,6 +40,14 @@ void report(const std::exception& e) noexcept {
   say("", e.what());
 }
 
+std::int64_t parse_integer(invocation& call, const char* option, const std::string& text) {
+  std::int64_t value = 0;
+  const auto [end, failed] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (failed != std::errc{} || end != text.data() + text.size())
+    throw usage_error(call.command(), fmt::format("{} \"{}\": a whole number is expected", option, text), 125);
+  return value;
+}
+
 bool confirm(const std::string& warning) {
   fmt::print("WARNING! {}\nAre you sure you want to continue? [y/N] ", warning);
   std::fflush(stdout);
@@ -69,7 +78,9 @@ class voice : public call_context {
 void print_verbs(const std::string& noun) {
   for (const verb& v : verbs()) {
     const bool internal = v.name.starts_with("internal ");
-    if (noun.empty() ? !internal : v.name.starts_with(noun + " ")) fmt::print("  {:<17} {}\n", v.name, v.summary);
+    const bool repeats = v.name.starts_with("container ");
+    if (noun.empty() ? !internal && !repeats : v.name.starts_with(noun + " "))
+      fmt::print("  {:<17} {}\n", v.name, v.summary);
   }
 }
 
@@ -130,7 +141,7 @@ int command_line(int argc, char** argv) {
   } catch (const usage_error& e) {
     report(e);
     std::fprintf(stderr, "See '%s --help'.\n", e.command.c_str());
-    return v->failure;
+    return e.status ? e.status : v->failure;
   } catch (const std::exception& e) {
     report(e);
     return v->failure;
@@ -145,7 +156,7 @@ int main(int argc, char** argv) try { return kit::cli::command_line(argc, argv);
 } catch (const kit::cli::usage_error& e) {
   kit::cli::report(e);
   std::fprintf(stderr, "See '%s --help'.\n", e.command.c_str());
-  return 1;
+  return e.status ? e.status : 1;
 } catch (const std::exception& e) {
   kit::cli::report(e);
   return 1;

@@ -111,9 +111,9 @@ arguments options::parse(const arguments& given) {
     throw answered{};
   } catch (const CLI::ArgumentMismatch&) {
     // CLI11 meets this only where an option stands last without its value.
-    throw usage_error(impl_->command, fmt::format("flag needs an argument: {}", given.back()));
+    throw usage_error(impl_->command, fmt::format("flag needs an argument: {}", given.back()), 125);
   } catch (const CLI::ParseError& e) {
-    throw usage_error(impl_->command, e.what());
+    throw usage_error(impl_->command, e.what(), 125);
   }
   arguments words = impl_->app.remaining();
   for (std::size_t i = 0; i < words.size(); ++i) {
@@ -121,15 +121,18 @@ arguments options::parse(const arguments& given) {
       words.erase(words.begin() + static_cast<std::ptrdiff_t>(i));
       break;
     }
-    if (looks_like_an_option(words[i])) throw usage_error(impl_->command, fmt::format("unknown flag: {}", words[i]));
+    if (looks_like_an_option(words[i]))
+      throw usage_error(impl_->command, fmt::format("unknown flag: {}", words[i]), 125);
     if (impl_->verbatim) break;
   }
   if (words.size() < impl_->least || words.size() > impl_->most) {
     const std::size_t limit = words.size() < impl_->least ? impl_->least : impl_->most;
     const char* bound = impl_->least == impl_->most ? "exactly" : words.size() < impl_->least ? "at least" : "at most";
-    throw usage_error(impl_->command, impl_->most == 0 ? fmt::format("\"{}\" accepts no arguments", impl_->command)
-                                                       : fmt::format("\"{}\" requires {} {} argument{}", impl_->command,
-                                                                     bound, limit, limit == 1 ? "" : "s"));
+    throw usage_error(impl_->command,
+                      impl_->most == 0 ? fmt::format("\"{}\" accepts no arguments", impl_->command)
+                                       : fmt::format("\"{}\" requires {} {} argument{}", impl_->command, bound, limit,
+                                                     limit == 1 ? "" : "s"),
+                      1);
   }
   return words;
 }

@@ -13,9 +13,10 @@ using arguments = std::vector<std::string>;
 
 /// The command line was wrong: main adds "See 'kit VERB --help'.".
 struct usage_error : error {
-  usage_error(std::string command_line, const std::string& message)
-      : error(errc::invalid, message), command(std::move(command_line)) {}
+  usage_error(std::string command_line, const std::string& message, int exit_code = 0)
+      : error(errc::invalid, message), command(std::move(command_line)), status(exit_code) {}
   std::string command;  ///< "kit run"
+  int status;           ///< exit code; 0: that of the verb. As Docker: 125 for an option, 1 for a number of arguments
 };
 
 /// Thrown once parse() has printed what was asked for instead of running the verb (--help). Exit 0.

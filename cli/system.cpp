@@ -10,6 +10,7 @@
 #include "kit/engine/reconcile.hpp"
 #include "kit/system/process.hpp"
 #include "listing.hpp"
+#include "template.hpp"
 #include "verbs.hpp"
 
 namespace kit::cli {
@@ -26,11 +27,7 @@ void print_facts(const std::vector<option>& facts, const std::string& format) {
   nlohmann::ordered_json object;
   for (const option& f : facts) object[f.key] = f.value;
   if (format == "json") return fmt::print("{}\n", object.dump());
-  fmt::print("{}\n", render(format, [&](std::string_view path, bool as_json) {
-               const auto found = object.find(std::string(path));
-               if (found == object.end()) fail(errc::invalid, "format: no field .{}", path);
-               return as_json ? found->dump() : found->get<std::string>();
-             }));
+  fmt::print("{}\n", render(format, object));
 }
 
 std::string cgroup_version() {

@@ -51,6 +51,9 @@ struct invocation {
 /// Prints an error the way main does: for verbs that go on with their next argument.
 void report(const std::exception&) noexcept;
 
+/// A number given to an option. Throws usage_error.
+std::int64_t parse_integer(invocation&, const char* option, const std::string& text);
+
 /// Asks on stdout, after this warning, whether to go on; the answer comes from stdin.
 bool confirm(const std::string& warning);
 
@@ -78,19 +81,27 @@ int exec(invocation&);
 int kill(invocation&);
 int logs(invocation&);
 int pause(invocation&);
-int ps(invocation&);
 int rename(invocation&);
 int rm(invocation&);
 int start(invocation&);
-int stats(invocation&);
 int stop(invocation&);
 int unpause(invocation&);
 int wait(invocation&);
+int container_prune(invocation&);
+int port(invocation&);
+int restart(invocation&);
+int update(invocation&);
+int ps(invocation&);     // ps.cpp
+int stats(invocation&);  // stats.cpp
+int top(invocation&);
 int inspect(invocation&);  // inspect.cpp
+int container_inspect(invocation&);
 int image_inspect(invocation&);
 int network_inspect(invocation&);
 int volume_inspect(invocation&);
 int image_ls(invocation&);  // image.cpp
+int image_history(invocation&);
+int image_prune(invocation&);
 int image_rm(invocation&);
 int image_tag(invocation&);
 int image_import(invocation&);  // archive.cpp, in kit-image

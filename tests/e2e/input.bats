@@ -13,13 +13,13 @@ load common
   fails_with 125 "invalid reference" kit run --rm 'busybox:bad tag' true
   fails_with 125 "unknown flag: --bogus" kit run --bogus busybox true
   fails_with 125 "flag needs an argument" kit run --name
-  fails_with 125 "requires at least 1 argument" kit run
+  fails_with 1 "requires at least 1 argument" kit run
   fails_with 125 rel/ative kit run --rm -v rel/ative:/x busybox true
   fails_with 125 size kit run --rm -m lots busybox true
   fails_with 125 NOSUCH kit run --rm --cap-add NOSUCH busybox true
   fails_with 125 nosuch kit run --rm --stop-signal nosuch busybox true
   fails_with 125 /no/such/file kit run --rm --env-file /no/such/file busybox true
-  fails_with 125 "no such container" kit exec absent true
+  fails_with 1 "no such container" kit exec absent true
   fails_with 1 "no such container" kit start absent
   fails_with 1 "no such container" kit stop absent
   fails_with 1 "no such container" kit logs absent

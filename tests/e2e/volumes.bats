@@ -85,7 +85,7 @@ volumes() { kit volume ls -q | wc -l; }
   kit create --name made -v early:/data filled true
   [ -f "$KIT_ROOT/volumes/early/_data/one" ]
   kit rm made
-  fails_with 125 "/etc/passwd" kit create -v bad:/etc/passwd busybox true
+  fails_with 1 "/etc/passwd" kit create -v bad:/etc/passwd busybox true
   [ -z "$(kit volume ls -q --filter name=bad)" ]
   [ ! -e "$KIT_ROOT/volumes/bad" ]
   kit volume rm full full2 empty empty2 through early

@@ -72,6 +72,9 @@ void tidy_beside(engine&);
 container_record current(engine&, container_record);
 /// Figures now; throws not_found if it does not run.
 container_stats stats(engine&, const container_id&);
+/// Changes the specification by `change`, for every start from now on; if the container runs, its limits become those of
+/// `limits` where that says something. Throws invalid, as create.
+void update(engine&, const container_id&, function_ref<void(container_spec&)> change, const container_spec& limits);
 void pause(engine&, const container_id&);
 void resume(engine&, const container_id&);
 

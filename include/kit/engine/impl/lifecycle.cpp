@@ -49,9 +49,13 @@ void retry_busy(F work) {
   }
 }
 
+/// For people: arguments with spaces in quotation marks.
 std::string join(const std::vector<std::string>& words) {
   std::string text;
-  for (const std::string& w : words) text += (text.empty() ? "" : " ") + w;
+  for (const std::string& w : words) {
+    const bool mark = !text.empty() && w.find(' ') != w.npos;
+    text += fmt::format("{}{}{}{}", text.empty() ? "" : " ", mark ? "'" : "", w, mark ? "'" : "");
+  }
   return text;
 }
 
@@ -639,6 +643,34 @@ container_stats stats(engine& e, const container_id& id) {
   const container_record r = current(e, e.records().container(id.text()));
   if (!is_live(r)) fail(errc::not_found, "container {} is not running", r.name);
   return e.isolation(r.isolation).stats(e.as_container(r));
+}
+
+void update(engine& e, const container_id& id, function_ref<void(container_spec&)> change,
+            const container_spec& limits) {
+  const auto lock = lock_container(e, id);
+  container_record r = e.records().container(id.text());
+  container_spec spec = spec_from_json(r.spec);
+  const std::int64_t swap = spec.memory_swap != 0 ? spec.memory_swap : static_cast<std::int64_t>(spec.memory * 2);
+  if (limits.memory != 0 && limits.memory_swap == 0 && swap > 0) {
+    if (limits.memory > static_cast<std::uint64_t>(swap))
+      fail(errc::invalid,
+           "update {}: memory limit should be smaller than already set memoryswap limit, update the memoryswap at the "
+           "same "
+           "time",
+           r.name);
+    spec.memory_swap = swap;
+  }
+  change(spec);
+  check_limits(spec);
+  r.spec = to_json(spec);
+  container_spec now = limits;
+  if (limits.memory != 0) now.memory_swap = spec.memory_swap;
+  if (is_live(r))
+    in_step("update_limits", [&] { e.isolation(r.isolation).update(e.as_container(r), resources_json(now)); });
+  e.records().transaction([&] {
+    e.records().update(r);
+    add_event(e, r, "update");
+  });
 }
 
 void pause(engine& e, const container_id& id) {
