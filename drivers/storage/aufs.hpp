@@ -39,12 +39,16 @@ class aufs {
   /// Gives every name of a pseudo-linked file its link in the layer; walks `rootfs_fd` only if there is such a file.
   void settle(const layer_id& id, int rootfs_fd);
 
+  void rebase(const layer& l);
+  static whiteouts deletions() { return whiteouts::aufs; }
+
  private:
   detail::layer_store store_;
   std::string run_dir_;
 };
 
-static_assert(storage_driver<aufs> && configurable_driver<aufs> && reports_changes<aufs> && settles<aufs>);
+static_assert(storage_driver<aufs> && configurable_driver<aufs> && reports_changes<aufs> && settles<aufs> &&
+              rebases<aufs>);
 
 namespace detail {
 

@@ -46,12 +46,15 @@ class overlayfs {
   void changes(const layer& l, change_sink out);
   void limit(const layer_id& id, std::uint64_t bytes);
 
+  void rebase(const layer& l);
+  static whiteouts deletions() { return whiteouts::overlay; }
+
  private:
   detail::layer_store store_;
   bool volatile_layers_;
 };
 
 static_assert(storage_driver<overlayfs> && configurable_driver<overlayfs> && reports_changes<overlayfs> &&
-              limits_size<overlayfs>);
+              limits_size<overlayfs> && rebases<overlayfs>);
 
 }  // namespace kit::drivers

@@ -48,7 +48,7 @@ extern "C" {
 
 #define KIT_ABI_MAGIC 0x31494241544B4B00ull /* changes only if this file's first member does */
 #define KIT_ABI_MAJOR 1u                    /* incompatible change */
-#define KIT_ABI_MINOR 1u                    /* something was added at an end */
+#define KIT_ABI_MINOR 2u                    /* something was added at an end */
 
 /* Whether the side that made *p knew `member`: reading it is allowed. */
 #define KIT_HAS(p, member) \
@@ -175,6 +175,14 @@ typedef struct kit_settles { /* ability "settles" */
   size_t size;
   kit_status (*settle)(const kit_call*, void* self, const kit_id*, int32_t rootfs_fd); /* fd: caller's */
 } kit_settles;
+
+enum { KIT_WHITEOUTS_OVERLAY = 1, KIT_WHITEOUTS_AUFS = 2 };
+
+typedef struct kit_rebases { /* ability "rebases", since 1.2 */
+  size_t size;
+  kit_status (*rebase)(const kit_call*, void* self, const kit_layer*);
+  kit_status (*deletions)(const kit_call*, void* self, uint32_t* out); /* KIT_WHITEOUTS_* */
+} kit_rebases;
 
 /* ---- network ---------------------------------------------------------------------------------- */
 

@@ -15,6 +15,7 @@
 #include "faulty_storage.hpp"
 #include "kit/plugin/loader.hpp"
 #include "kit/storage/any_storage.hpp"
+#include "kit/system/error.hpp"
 #include "reference_storage.hpp"
 #include "show.hpp"
 
@@ -144,6 +145,56 @@ TEST_CASE("each seeded fault fails the check that names it") {
           make, [&](const outcome& o) { failed += o.is == verdict::failed ? 1 : 0; }, row.second);
       CHECK(failed == 1);
     }
+  }
+}
+
+/// A driver that rebases, but for one fault: the reference driver copies, and cannot.
+using rebase_fault = void (*)(drivers::overlayfs& right, const layer&);
+
+class faulty_rebase : public drivers::overlayfs {
+ public:
+  faulty_rebase(const driver_config& c, rebase_fault fault) : overlayfs(c), fault_(fault) {}
+  void rebase(const layer& l) { fault_(*this, l); }
+
+ private:
+  rebase_fault fault_;
+};
+
+template <errc Ignored>
+void rebase_ignoring(drivers::overlayfs& right, const layer& l) {
+  try {
+    right.rebase(l);
+  } catch (const error& e) {
+    if (e.code() != Ignored) throw;
+  }
+}
+
+constexpr std::pair<rebase_fault, std::string_view> rebase_faults[] = {
+    {[](drivers::overlayfs& right, const layer& l) { right.remove(l.id), right.create(l, {}); },
+     "rebased_reads_as_written_over_its_parents"},
+    {[](drivers::overlayfs&, const layer&) {}, "rebase_may_be_repeated"},
+    {[](drivers::overlayfs& right, const layer& l) {
+       right.rebase({l.id, l.parents.last(1)});
+     },
+     "killed_rebase_is_of_none_or_all"},
+    {rebase_ignoring<errc::conflict>, "rebase_over_others_conflicts"},
+    {rebase_ignoring<errc::invalid>, "rebase_of_frozen_is_invalid"},
+    {rebase_ignoring<errc::not_found>, "rebase_needs_frozen_parents"},
+};
+
+TEST_CASE("each seeded fault in rebasing fails the check that names it") {
+  need_root();
+  for (const auto& [fault, check] : rebase_faults) {
+    const auto make = [wrong = fault](const driver_config& c) { return faulty_rebase(c, wrong); };
+    int failed = 0, skipped = 0;
+    const auto judge = [&](const outcome& o) {
+      failed += o.is == verdict::failed ? 1 : 0;
+      skipped += o.is == verdict::skipped ? 1 : 0;
+    };
+    check_storage(make, judge, check);
+    CAPTURE(check);
+    CHECK(failed + skipped == 1);
+    CHECK((skipped == 0 || !drivers::overlayfs({default_scratch() + "/kit", {}, {}, {}, {}}).probe().usable));
   }
 }
 

@@ -55,6 +55,8 @@ AT(kit_limits_size, limit, 8);
 AT(kit_activates, activate, 8);
 AT(kit_activates, release, 16);
 AT(kit_settles, settle, 8);
+AT(kit_rebases, rebase, 8);
+AT(kit_rebases, deletions, 16);
 
 AT(kit_subnet, prefix, 8);
 AT(kit_subnet, gateway, 24);

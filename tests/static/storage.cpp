@@ -24,7 +24,8 @@ struct least {
 };
 static_assert(storage_driver<least>);
 static_assert(!configurable_driver<least>, "it has no options and cannot be made from a configuration");
-static_assert(!reports_changes<least> && !limits_size<least> && !activates<least> && !settles<least>);
+static_assert(!reports_changes<least> && !limits_size<least> && !activates<least> && !settles<least> &&
+              !rebases<least>);
 
 static_assert(!storage_driver<int>);
 static_assert(!storage_driver<const least>, "a driver one cannot write with");
@@ -124,8 +125,18 @@ struct settles_a_path : least {
 };
 static_assert(!settles<settles_a_path>, "the root is a descriptor");
 
+struct rebasing : least {
+  void rebase(const layer&) {}
+  whiteouts deletions() { return whiteouts::aufs; }
+};
+static_assert(rebases<rebasing>);
+struct rebases_silently : least {
+  void rebase(const layer&) {}
+};
+static_assert(!rebases<rebases_silently>, "how deletions are written is told");
+
 template <class D>
-constexpr bool does_all = reports_changes<D>&& limits_size<D>&& activates<D>&& settles<D>;
+constexpr bool does_all = reports_changes<D>&& limits_size<D>&& activates<D>&& settles<D>&& rebases<D>;
 static_assert(storage_driver<any_storage> && does_all<any_storage>, "by its type; can() tells");
 static_assert(!std::copyable<any_storage> && std::movable<any_storage>);
 

@@ -43,6 +43,8 @@ class layer_store {
   [[nodiscard]] bool frozen(const layer_id& id) const;
   /// syncfs(2), then the mark, so that a frozen layer is on disk; answers whether it was not frozen before.
   bool freeze(const layer_id& id);
+  /// storage/concept.hpp, rebases.
+  void rebase(const layer& l);
   /// Into the trash in one step; then deletes from the trash for a hundredth of a second:
   /// what is left goes with the next remove, or with layers().
   void remove(const layer_id& id);

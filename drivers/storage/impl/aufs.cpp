@@ -170,6 +170,8 @@ void aufs::create(const layer& l, std::span<const option> wanted) {
 
 std::vector<mount> aufs::mounts(const layer& l, access how) {
   std::vector<std::string> branches{diff_of(store_.require(l, how))};
+  // Nothing to merge; and aufs refuses names that begin as its marks do, which a layer to be rebased has to be given.
+  if (l.parents.empty()) return {mount::bind(branches.front(), how != access::read_write)};
   for (const layer_id& p : l.parents) branches.push_back(diff_of(store_.path(p)));
   make_directories(run_dir_, 0700);
   return detail::aufs_mounts(branches, how == access::read_write, fresh_xino(run_dir_));
@@ -204,6 +206,11 @@ void aufs::settle(const layer_id& id, int rootfs_fd) {
   bring_up(rootfs_fd, root.st_dev, inodes);
   for (const std::string& entry : entries)
     if (::unlink((links + "/" + entry).c_str()) != 0 && errno != ENOENT) fail_errno(errno, "remove {}", entry);
+}
+
+void aufs::rebase(const layer& l) {
+  refuse_long_chain(l.parents.size() + 1);
+  store_.rebase(l);
 }
 
 }  // namespace kit::drivers

@@ -82,8 +82,8 @@ void layer_store::require_frozen_parents(const layer& l) const {
   for (const layer_id& p : l.parents) {
     if (frozen(p)) continue;
     if (state(p).empty())
-      fail(errc::not_found, "create layer {}: its parent {} is not in {}", l.id.brief(), p.brief(), directory_);
-    fail(errc::invalid, "create layer {}: its parent {} is still writable; freeze it first", l.id.brief(), p.brief());
+      fail(errc::not_found, "layer {}: its parent {} is not in {}", l.id.brief(), p.brief(), directory_);
+    fail(errc::invalid, "layer {}: its parent {} is still writable; freeze it first", l.id.brief(), p.brief());
   }
 }
 
@@ -138,6 +138,20 @@ bool layer_store::freeze(const layer_id& id) {
   open_at(directory.get(), "frozen", O_WRONLY | O_CREAT, 0600).reset();
   if (::fsync(directory.get()) != 0) fail_errno(errno, "freeze layer {}: sync its mark", id.brief());
   return true;
+}
+
+void layer_store::rebase(const layer& l) {
+  const std::string where = require(l.id);
+  if (stands_over(l)) return;
+  const std::string had = state(l.id);
+  if (parent_in(had) != no_parent) fail(errc::conflict, "rebase layer {}: it has other parents", l.id.brief());
+  if (frozen(l.id)) fail(errc::invalid, "rebase layer {}: it is frozen", l.id.brief());
+  require_frozen_parents(l);
+  const std::string next = where + "/state.new";
+  const std::string wanted = fmt::format("{}{}", nearest_parent(l), had.substr(had.find(' ')));
+  if ((::unlink(next.c_str()) != 0 && errno != ENOENT) || ::symlink(wanted.c_str(), next.c_str()) != 0 ||
+      ::rename(next.c_str(), (where + "/state").c_str()) != 0)
+    fail_errno(errno, "rebase layer {}: replace its state", l.id.brief());
 }
 
 void layer_store::discard(const std::string& path) {

@@ -244,4 +244,9 @@ void overlayfs::changes(const layer& l, change_sink out) {
                 report);
 }
 
+void overlayfs::rebase(const layer& l) {
+  refuse_long_chain(l);
+  store_.rebase(l);
+}
+
 }  // namespace kit::drivers

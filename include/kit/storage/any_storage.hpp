@@ -33,6 +33,8 @@ class any_storage : public any_driver {
   void activate(const layer& l, access a);
   void release(const layer& l);
   void settle(const layer_id& id, int rootfs_fd);
+  void rebase(const layer& l);
+  whiteouts deletions();
 
  private:
   [[nodiscard]] const kit_storage& table() const noexcept;

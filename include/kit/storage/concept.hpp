@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 #include "kit/storage/types.hpp"
+#include "kit/system/tree.hpp"
 
 /// \file
 /// # The storage driver
@@ -88,6 +89,13 @@
 ///    `d.release(l)` right after the mounts were made: the kernel keeps what is mounted. Both repeatable.
 ///  - `settles`: `d.settle(id, rootfs_fd)` after the last process of a container ended and before its
 ///    mount namespace goes.
+///  - `rebases`: a layer can be filled before its parents are there. `d.rebase(l)`: the writable layer l.id, made
+///    without parents and open nowhere, stands over l.parents from now on, and its tree is its difference from them, in
+///    which deletions stand as `d.deletions()` tells (whiteouts, kit/system/tree.hpp): they can be written into the
+///    view of a layer without parents like any other entry. Its root keeps its own mode, owner and attributes. Killed
+///    anywhere, it stands over none of the parents or over all. Over these already: success, even when frozen. Over
+///    others: **conflict**. Frozen: **invalid**. A parent that is absent is **not_found**, one that is not frozen
+///    **invalid**; a chain longer than create takes, what create answers; then nothing is changed.
 ///
 /// ## A driver in thirty lines
 ///
@@ -145,8 +153,14 @@ concept settles = storage_driver<D> && requires(D& d, const layer_id& id, int ro
   d.settle(id, rootfs_fd);
 };
 
+template <class D>
+concept rebases = storage_driver<D> && requires(D& d, const layer& l) {
+  d.rebase(l);
+  { d.deletions() } -> std::same_as<whiteouts>;
+};
+
 /// One word per refinement; to_string gives the name under which it crosses the plugin ABI.
-enum class storage_ability { reports_changes, limits_size, activates, settles };
+enum class storage_ability { reports_changes, limits_size, activates, settles, rebases };
 
 constexpr std::string_view to_string(storage_ability a) noexcept {
   switch (a) {
@@ -154,11 +168,13 @@ constexpr std::string_view to_string(storage_ability a) noexcept {
     case storage_ability::limits_size: return "limits_size";
     case storage_ability::activates: return "activates";
     case storage_ability::settles: return "settles";
+    case storage_ability::rebases: return "rebases";
   }
   return "";
 }
 inline constexpr storage_ability storage_abilities[] = {storage_ability::reports_changes, storage_ability::limits_size,
-                                                        storage_ability::activates, storage_ability::settles};
+                                                        storage_ability::activates, storage_ability::settles,
+                                                        storage_ability::rebases};
 
 /// What d can do *here*: what its type models, less what the object denies. A driver denies by a
 /// member `bool can(storage_ability) const noexcept`; without one it does all that it models.
@@ -170,6 +186,7 @@ bool can(const D& d, storage_ability a) noexcept {
     case storage_ability::limits_size: modelled = limits_size<D>; break;
     case storage_ability::activates: modelled = activates<D>; break;
     case storage_ability::settles: modelled = settles<D>; break;
+    case storage_ability::rebases: modelled = rebases<D>; break;
   }
   if constexpr (requires {
                   { d.can(a) }

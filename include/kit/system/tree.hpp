@@ -48,8 +48,8 @@ void compare_trees(int before, int after, names_to_look_at names,
 
 /// How a union file system writes deletions down in the directory that holds a layer's differences.
 enum class whiteouts : std::uint32_t {
-  overlay,  ///< a device 0/0 under the name itself; an opaque directory has trusted.overlay.opaque=y
-  aufs,     ///< `.wh.NAME`; an opaque directory holds `.wh..wh..opq`; all other `.wh..wh.*` are aufs's own books
+  overlay = 1,  ///< a device 0/0 under the name itself; an opaque directory has trusted.overlay.opaque=y
+  aufs = 2,     ///< `.wh.NAME`; an opaque directory holds `.wh..wh..opq`; all other `.wh..wh.*` are aufs's own books
 };
 
 /// The same answer for an `after` that is a union over `before` with the differences in directory `upper`, written in

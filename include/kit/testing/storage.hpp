@@ -43,6 +43,8 @@ class storage_subject {
   virtual void activate(const layer&, access) = 0;
   virtual void release(const layer&) = 0;
   virtual void settle(const layer_id&, int rootfs_fd) = 0;
+  virtual void rebase(const layer&) = 0;
+  virtual whiteouts deletions() = 0;
 };
 
 /// Makes a new driver object; called several times with one configuration, also in forked children.
@@ -149,6 +151,13 @@ class storage_subject_of final : public storage_subject {
   }
   void settle(const layer_id& id, int rootfs_fd) override {
     if constexpr (settles<driver_type>) d().settle(id, rootfs_fd);
+  }
+  void rebase(const layer& l) override {
+    if constexpr (rebases<driver_type>) d().rebase(l);
+  }
+  whiteouts deletions() override {
+    if constexpr (rebases<driver_type>) return d().deletions();
+    return whiteouts{};
   }
 
  private:

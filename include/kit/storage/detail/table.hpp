@@ -72,6 +72,12 @@ struct storage_thunks : base_thunks<D> {
                            std::int32_t rootfs_fd) noexcept requires settles<D> {
     return guard(c, [&] { self(p).settle(from_abi<layer_id>(*id), rootfs_fd); });
   }
+  static kit_status rebase(const kit_call* c, void* p, const kit_layer* l) noexcept requires rebases<D> {
+    return guard(c, [&] { self(p).rebase(layer_copy(l).view()); });
+  }
+  static kit_status deletions(const kit_call* c, void* p, std::uint32_t* out) noexcept requires rebases<D> {
+    return guard(c, [&] { *out = static_cast<std::uint32_t>(self(p).deletions()); });
+  }
 
   static const void* ability(void* p, const char* name) noexcept {
     using T = storage_thunks;
@@ -91,6 +97,10 @@ struct storage_thunks : base_thunks<D> {
     if constexpr (settles<D>) {
       static constexpr kit_settles table{sizeof table, T::settle};
       if (asked(storage_ability::settles)) return &table;
+    }
+    if constexpr (rebases<D>) {
+      static constexpr kit_rebases table{sizeof table, T::rebase, T::deletions};
+      if (asked(storage_ability::rebases)) return &table;
     }
     return nullptr;
   }

@@ -8,7 +8,7 @@ using detail::from_abi;
 using detail::to_abi;
 
 static_assert(storage_driver<any_storage> && reports_changes<any_storage> && limits_size<any_storage> &&
-              activates<any_storage> && settles<any_storage>);
+              activates<any_storage> && settles<any_storage> && rebases<any_storage>);
 
 const kit_storage& any_storage::table() const noexcept { return *static_cast<const kit_storage*>(any_driver::table()); }
 
@@ -79,6 +79,7 @@ using reporting = sub_table<ability::reports_changes, kit_reports_changes, &kit_
 using limiting = sub_table<ability::limits_size, kit_limits_size, &kit_limits_size::limit>;
 using activating = sub_table<ability::activates, kit_activates, &kit_activates::release>;
 using settling = sub_table<ability::settles, kit_settles, &kit_settles::settle>;
+using rebasing = sub_table<ability::rebases, kit_rebases, &kit_rebases::deletions>;
 
 }  // namespace
 
@@ -88,6 +89,7 @@ bool any_storage::can(storage_ability a) const noexcept {
     case ability::limits_size: return limiting::find(table(), self()) != nullptr;
     case ability::activates: return activating::find(table(), self()) != nullptr;
     case ability::settles: return settling::find(table(), self()) != nullptr;
+    case ability::rebases: return rebasing::find(table(), self()) != nullptr;
   }
   return false;
 }
@@ -123,6 +125,19 @@ void any_storage::settle(const layer_id& id, int rootfs_fd) {
   call c(name(), "settle");
   const kit_id raw = to_abi(id);
   c.check(settling::need(table(), self(), name()).settle(c, self(), &raw, rootfs_fd));
+}
+
+void any_storage::rebase(const layer& l) {
+  call c(name(), "rebase");
+  const kit_layer raw = to_abi(l, c.memory);
+  c.check(rebasing::need(table(), self(), name()).rebase(c, self(), &raw));
+}
+
+whiteouts any_storage::deletions() {
+  call c(name(), "deletions");
+  std::uint32_t raw = 0;
+  c.check(rebasing::need(table(), self(), name()).deletions(c, self(), &raw));
+  return detail::known_enum(raw, whiteouts::aufs, "a way to write deletions");
 }
 
 }  // namespace kit

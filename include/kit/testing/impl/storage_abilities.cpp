@@ -311,6 +311,122 @@ void activate_and_release_may_be_repeated(storage_fixture& f) {
   expect(get_file(root.get(), "a") == "1", "a mounted tree is lost with the release of its layer");
 }
 
+// ---- rebases ----------------------------------------------------------------------------------------
+
+void put_deletion(int root, const std::string& directory, const std::string& name, whiteouts how) {
+  if (how == whiteouts::overlay) return put_node(root, directory + name, S_IFCHR);
+  put_file(root, directory + ".wh." + name, "");
+}
+
+void put_opaque(int root, const std::string& directory, whiteouts how) {
+  if (how == whiteouts::overlay) return put_attribute(root, directory, "trusted.overlay.opaque", "y");
+  put_file(root, directory + "/.wh..wh..opq", "");
+}
+
+/// Without parents, filled with what makes a difference of it.
+stacked_layer loose(storage_fixture& f) {
+  const stacked_layer l = f.base();
+  const whiteouts how = f.driver().deletions();
+  f.write(l, [how](int root) {
+    set_mode(root, ".", 0711);
+    put_directory(root, "d", 0700);
+    put_file(root, "d/added", "1");
+    put_deletion(root, "d/", "file", how);
+    put_deletion(root, "", "other", how);
+    put_directory(root, "opaque");
+    put_file(root, "opaque/added", "1");
+    put_opaque(root, "opaque", how);
+    put_file(root, "file", "2");
+    for (const char* path : {"d/added", "opaque/added", "file"}) set_time(root, path, 1'000'000'000);
+  });
+  return l;
+}
+
+stacked_layer parent_of_loose(storage_fixture& f) {
+  return f.frozen_base([](int root) {
+    tree_with_a_bit_of_everything(root);
+    put_directory(root, "opaque");
+    put_file(root, "opaque/file", "1");
+  });
+}
+
+stacked_layer over(const stacked_layer& parent, const stacked_layer& l) {
+  return {l.id, storage_fixture::named_above(parent).parents};
+}
+
+/// As a layer that was written in sight of its parent.
+void expect_rebased(storage_fixture& f, const stacked_layer& parent, const stacked_layer& l) {
+  const stacked_layer alike = f.above(parent);
+  f.write(alike, [](int root) {
+    set_mode(root, ".", 0711);
+    set_mode(root, "d", 0700);
+    put_file(root, "d/added", "1");
+    erase(root, "d/file");
+    erase(root, "other");
+    erase(root, "opaque/file");
+    put_file(root, "opaque/added", "1");
+    put_file(root, "file", "2");
+    for (const char* path : {"d/added", "opaque/added", "file"}) set_time(root, path, 1'000'000'000);
+  });
+  const std::string difference = first_difference(f.read(alike), f.read(l));
+  expect(difference.empty(), "rebased, a layer differs from one written over its parents: {}", difference);
+}
+
+void rebased_reads_as_written_over_its_parents(storage_fixture& f) {
+  need(f, storage_ability::rebases);
+  const stacked_layer parent = parent_of_loose(f), below = loose(f), l = over(parent, below);
+  f.driver().rebase(l);
+  expect_rebased(f, parent, l);
+  f.write(l, [](int root) { erase(root, "d/added"), put_file(root, "d/added", "1"); });
+  f.write(l, [](int root) { set_time(root, "d/added", 1'000'000'000); });
+  f.driver().freeze(l.id);
+  expect_rebased(f, parent, l);
+  const stacked_layer child = f.above(l);
+  expect(first_difference(f.read(l), f.read(child)).empty(), "a child of a rebased layer does not read as it does");
+}
+
+void rebase_may_be_repeated(storage_fixture& f) {
+  need(f, storage_ability::rebases);
+  const stacked_layer parent = parent_of_loose(f), l = over(parent, loose(f));
+  f.driver().rebase(l);
+  f.another()->rebase(l);
+  f.another()->create(l);
+  f.driver().freeze(l.id);
+  f.another()->rebase(l);
+  expect(f.state(l.id) == layer_state::state::frozen, "rebased again, a frozen layer is not frozen");
+  expect_rebased(f, parent, l);
+}
+
+void rebase_over_others_conflicts(storage_fixture& f) {
+  need(f, storage_ability::rebases);
+  const stacked_layer parent = parent_of_loose(f), l = over(parent, loose(f)),
+                      other = f.frozen_above(parent, [](int) {});
+  f.driver().rebase(l);
+  expect_error(errc::conflict, "rebase over another chain", [&] { f.driver().rebase(over(other, l)); });
+  expect_error(errc::conflict, "create without parents after rebase", [&] { f.driver().create(layer{l.id, {}}); });
+  const stacked_layer born = f.above(other);
+  expect_error(errc::conflict, "rebase of a layer made over others", [&] { f.driver().rebase(over(parent, born)); });
+  expect_rebased(f, parent, l);
+}
+
+void rebase_of_frozen_is_invalid(storage_fixture& f) {
+  need(f, storage_ability::rebases);
+  const stacked_layer parent = parent_of_loose(f), below = loose(f);
+  f.driver().freeze(below.id);
+  expect_error(errc::invalid, "rebase of a frozen layer", [&] { f.driver().rebase(over(parent, below)); });
+  f.driver().create(below);
+}
+
+void rebase_needs_frozen_parents(storage_fixture& f) {
+  need(f, storage_ability::rebases);
+  const stacked_layer below = loose(f), writable = f.base(), absent = f.named();
+  expect_error(errc::not_found, "rebase over an absent parent", [&] { f.driver().rebase(over(absent, below)); });
+  expect_error(errc::invalid, "rebase over a writable parent", [&] { f.driver().rebase(over(writable, below)); });
+  f.driver().create(below);
+  expect_error(errc::not_found, "rebase of an absent layer",
+               [&] { f.driver().rebase(over(parent_of_loose(f), f.named())); });
+}
+
 constexpr check<storage_fixture> checks[] = {
     {"changes_of_an_untouched_layer_are_none", "reports_changes: a file left alike is none",
      changes_of_an_untouched_layer_are_none},
@@ -352,6 +468,13 @@ constexpr check<storage_fixture> checks[] = {
     {"limit_of_absent_is_not_found", "limits_size: absent: not_found", limit_of_absent_is_not_found},
     {"activate_and_release_may_be_repeated", "activates: repeatable, and the kernel keeps what is mounted",
      activate_and_release_may_be_repeated},
+    {"rebased_reads_as_written_over_its_parents", "rebases: its tree is its difference from its parents",
+     rebased_reads_as_written_over_its_parents},
+    {"rebase_may_be_repeated", "rebases: over these already: success, even when frozen", rebase_may_be_repeated},
+    {"rebase_over_others_conflicts", "rebases: over others: conflict", rebase_over_others_conflicts},
+    {"rebase_of_frozen_is_invalid", "rebases: frozen: invalid", rebase_of_frozen_is_invalid},
+    {"rebase_needs_frozen_parents", "rebases: a parent absent: not_found, not frozen: invalid; nothing is changed",
+     rebase_needs_frozen_parents},
 };
 
 }  // namespace

@@ -260,6 +260,40 @@ void killed_freeze_is_completed_by_the_next(storage_fixture& f) {
   }
 }
 
+void killed_rebase_is_of_none_or_all(storage_fixture& f) {
+  if (!f.driver().can(storage_ability::rebases)) skip("{} does not model rebases here", f.driver().name());
+  const interruption given(f);
+  const stacked_layer top = f.frozen_above(given.parent, [](int root) { put_file(root, "top", "1"); });
+  const auto loose = [&] {
+    const stacked_layer l = f.base();
+    f.write(l, [](int root) { put_file(root, "mine", "1"), set_time(root, "mine", 1'000'000'000); });
+    return stacked_layer{l.id, f.named_above(top).parents};
+  };
+  stacked_layer l = loose();
+  const auto rebase_time = worker(f, [&](storage_subject& d) { d.rebase(l); }).join();
+  const tree_snapshot after = f.read(l);
+  expect(after.size() == given.expected.size() + 2, "rebased, a layer shows {} entries", after.size());
+  for (int i = 0; i < moments; ++i) {
+    l = loose();
+    auto rebase = [&](storage_subject& d) { d.rebase(l); };
+    const bool finished = worker(f, rebase, moment(rebase_time, i)).finished();
+    expect(f.state(l.id) == state::writable, "killed in rebase, a layer is not writable");
+    bool stands = true;
+    try {
+      f.another()->create(l);
+    } catch (const error& e) {
+      expect(e.code() == errc::conflict, "killed in rebase, a layer cannot be asked for: {}", e.what());
+      stands = false;
+      f.another()->create(layer{l.id, {}});
+    }
+    expect(stands || !finished, "a finished rebase is lost");
+    f.another()->rebase(l);
+    f.driver().freeze(l.id);
+    expect_reads_as(f, l, after, "rebased again after a kill");
+    f.driver().remove(l.id);
+  }
+}
+
 /// What each of many workers does at once with layers of its own: creates all, keeps the even ones.
 void make_and_unmake(storage_subject& driver, const std::vector<stacked_layer>& mine, std::size_t entries) {
   for (std::size_t i = 0; i < mine.size(); ++i) {
@@ -353,6 +387,8 @@ constexpr check<storage_fixture> checks[] = {
      killed_remove_is_completed_by_the_next},
     {"killed_freeze_is_completed_by_the_next", "all: killed at any instruction; repeating it completes it",
      killed_freeze_is_completed_by_the_next},
+    {"killed_rebase_is_of_none_or_all", "rebases: killed anywhere, it stands over none of the parents or over all",
+     killed_rebase_is_of_none_or_all},
     {"many_at_once_do_not_meet", "all: calls on different ids may run at once, from any thread or process",
      many_at_once_do_not_meet},
     {"first_use_by_many_at_once", "all: calls on different ids may run at once, from any thread or process",
