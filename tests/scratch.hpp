@@ -12,8 +12,7 @@ namespace kit::testing {
 /// A directory of the test's own, removed with all that is in it.
 class scratch {
  public:
-  scratch() {
-    std::string pattern = "/tmp/kit-test-XXXXXX";
+  explicit scratch(std::string pattern = "/tmp/kit-test-XXXXXX") {
     if (::mkdtemp(pattern.data()) == nullptr) fail_errno(errno, "make directory {}", pattern);
     path_ = pattern;
   }

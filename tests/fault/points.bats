@@ -22,6 +22,18 @@ load common
   kit rmi made >/dev/null
   cut_short load 4 nothing kit load -q -i "$BATS_FILE_TMPDIR/made.tar"
 }
+@test "load of layers none of which is there: they are unpacked at once" {
+  local layer
+  kit import "$BATS_FILE_TMPDIR/rootfs.tar" made >/dev/null
+  for layer in 1 2 3; do
+    kit run --name victim made sh -c "echo $layer >/$layer; rm -f /$((layer - 1))"
+    kit commit victim made >/dev/null
+    kit rm victim >/dev/null
+  done
+  kit save -o "$BATS_FILE_TMPDIR/several.tar" made
+  comes_to_order >/dev/null
+  cut_short load-4 8 nothing kit load -q -i "$BATS_FILE_TMPDIR/several.tar"
+}
 @test "save over an older archive: that, or the new one" {
   local directory=$BATS_TEST_TMPDIR/saved
   whole() { [[ $(cat "$1") == old ]] || tar -t -f "$1" >/dev/null; }

@@ -30,6 +30,11 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* bytes, std::size_t siz
   static const bool prepared = [] {
     kit::make_directories(directory / "outside");
     kit::replace_file(directory / "outside/victim", "whole");
+    // What a layer that is unpacked alone may come to stand over.
+    kit::make_directories(directory / "below/d/e");
+    kit::replace_file(directory / "below/a", "1");
+    kit::replace_file(directory / "below/d/f", "1");
+    if (::symlink("../outside", (directory / "below/l").c_str()) != 0) std::abort();
     return true;
   }();
   (void)prepared;
@@ -37,19 +42,26 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* bytes, std::size_t siz
   kit::testing::repair(tar);
   const kit::unique_fd blob(::memfd_create("blob", MFD_CLOEXEC));
   kit::write_all(blob.get(), tar, "blob");
-  ::lseek(blob.get(), 0, SEEK_SET);
-  kit::make_directories(directory / "root");
-  try {
-    const kit::unique_fd root = kit::open_file(directory / "root", O_RDONLY | O_DIRECTORY);
-    kit::unpack_limits limits;
-    limits.entries = 64;
-    limits.bytes = 1 << 20;
-    limits.ratio = 10;
-    kit::unpack_archive(blob.get(), root.get(), limits);
-  } catch (const kit::error&) {}
+  kit::unpack_limits limits;
+  limits.entries = 64;
+  limits.bytes = 1 << 20;
+  limits.ratio = 10;
+  const auto in_a_root = [&](auto work) {
+    kit::make_directories(directory / "root");
+    ::lseek(blob.get(), 0, SEEK_SET);
+    try {
+      work(kit::open_directory(directory / "root").get());
+    } catch (const kit::error&) {}
+    kit::remove_tree(directory / "root");
+  };
+  in_a_root([&](int root) { kit::unpack_archive(blob.get(), root, limits); });
+  for (const kit::whiteouts deletions : {kit::whiteouts::overlay, kit::whiteouts::aufs})
+    in_a_root([&](int root) {
+      kit::archive_unpacked_alone alone(root, deletions);
+      if (alone.unpack(blob.get(), limits)) (void)alone.complete(kit::open_directory(directory / "below").get());
+    });
   if (kit::read_file(directory / "outside/victim") != "whole" || entries_of(directory / "outside") != 3 ||
-      entries_of(directory.path()) != 4)
+      entries_of(directory.path()) != 4 || entries_of(directory / "below") != 5)
     std::abort();
-  kit::remove_tree(directory / "root");
   return 0;
 }

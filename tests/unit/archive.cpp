@@ -282,6 +282,21 @@ TEST_CASE("hostile archives are refused or contained, and touch nothing outside"
     CHECK((answer == errc{}) == !r.refused);
     if (r.refused) CHECK(answer == errc::invalid);
     CHECK(p.outside_is_whole());
+    for (const whiteouts how : {whiteouts::overlay, whiteouts::aufs}) {
+      make_directories(p.directory / "alone");
+      make_directories(p.directory / "below");
+      replace_file(p.directory / "blob", tar(entries));
+      bool done = false;
+      const errc alone_answer = code_of([&] {
+        archive_unpacked_alone alone(open_directory(p.directory / "alone").get(), how);
+        done = alone.unpack(open_file(p.directory / "blob", O_RDONLY).get()) &&
+               alone.complete(open_directory(p.directory / "below").get());
+      });
+      CHECK((alone_answer == errc{} || alone_answer == errc::invalid));
+      CHECK_FALSE((done && r.refused));
+      CHECK(p.outside_is_whole());
+      remove_tree(p.directory / "alone");
+    }
   }
 }
 

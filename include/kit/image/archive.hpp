@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 #include <cstdint>
+#include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "kit/detail/function_ref.hpp"
 #include "kit/storage/types.hpp"
+#include "kit/system/tree.hpp"
 
 /// \file
 /// Layers as archives: tar (pax, GNU, ustar), plain or compressed by gzip or zstd, with OCI whiteouts
@@ -35,7 +38,35 @@ struct unpacked {
 /// is a symlink is followed only within root, an entry replaces what is in its way, never what it points
 /// to. Throws invalid, naming the entry, for a name with "..", an absolute hard link target that leads
 /// nowhere, truncation, a bad checksum, a malformed whiteout. Reads to the end of the stream. Answers to this_call().
+///
+/// A directory that entries lie in and that is no entry itself keeps all it had, its time included; one that is
+/// missing is made, 0755 root:root, with the time of the first entry that needs it.
 unpacked unpack_archive(int from, int root, const unpack_limits& = {});
+
+/// Unpacks the archive of a layer while those below it are not there to be seen, so that the layers of an image need not
+/// wait for each other. In the end `root` holds what unpack_archive would have changed in a view of the layers below,
+/// with deletions written as `deletions` tells: the tree of a layer that can be rebased (kit/storage/concept.hpp).
+///
+/// A few archives cannot be told without what they change: where names lead through a symlink, where a hard link's
+/// target is not among the entries, where the root itself is emptied. They are to be unpacked by unpack_archive.
+class archive_unpacked_alone {
+ public:
+  /// `root`: a directory, empty, for whose path the same holds as in unpack_archive.
+  archive_unpacked_alone(int root, whiteouts deletions);
+  ~archive_unpacked_alone();
+  archive_unpacked_alone(const archive_unpacked_alone&) = delete;
+  archive_unpacked_alone& operator=(const archive_unpacked_alone&) = delete;
+
+  /// Once. As unpack_archive; nothing if the archive cannot be unpacked alone: then `root` is of no use any more.
+  std::optional<unpacked> unpack(int from, const unpack_limits& = {});
+  /// Then, once: adds what depends on the tree below (a descriptor of its root). Directories on the way to entries get
+  /// its status; deletions of what it does not have go. Answers whether that sufficed, as above.
+  [[nodiscard]] bool complete(int below);
+
+ private:
+  class tree;
+  std::unique_ptr<tree> tree_;
+};
 
 /// Writes the tree at `root` as an uncompressed pax archive to `to`, sorted, and answers its diff_id and size: the
 /// same tree gives the same bytes. pack_changes: only what `changes` names, with the directories above it, deletions as

@@ -46,6 +46,8 @@ unique_fd open_at(int dir, const std::string& path, int flags, unsigned mode = 0
 unique_fd open_in_root(int root, const std::string& path, int flags, unsigned mode = 0);
 /// The same without throwing: -1 and errno. For use between clone and exec.
 int try_open_in_root(int root, const char* path, int flags, unsigned mode = 0) noexcept;
+/// Likewise, following no symlink on the way: ELOOP. A symlink at the end is opened by O_PATH | O_NOFOLLOW.
+int try_open_without_links(int root, const char* path, int flags) noexcept;
 
 /// The whole of a small file, "" at its end; throws naming `path`. Not for names inside a rootfs.
 std::string read_file(const std::string& path);

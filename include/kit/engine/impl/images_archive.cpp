@@ -6,9 +6,15 @@
 #include <sys/utsname.h>
 #include <unistd.h>
 
+#include <atomic>
+#include <condition_variable>
+#include <mutex>
 #include <nlohmann/json.hpp>
+#include <numeric>
 #include <optional>
 #include <set>
+#include <span>
+#include <system_error>
 #include <thread>
 
 #include "kit/engine/clock.hpp"
@@ -37,8 +43,8 @@ std::string architecture() {
 /// A layer under an id of its own that goes again unless it is published.
 class attempt {
  public:
-  attempt(any_storage& storage, const std::vector<layer_id>& parents)
-      : storage_(storage), parents_(parents), id_(random_id<layer_id>()) {
+  attempt(any_storage& storage, std::vector<layer_id> parents)
+      : storage_(storage), parents_(std::move(parents)), id_(random_id<layer_id>()) {
     in_step("create_layer", [&] { storage_.create(view(), {}); });
   }
   ~attempt() {
@@ -51,6 +57,10 @@ class attempt {
   attempt(const attempt&) = delete;
   attempt& operator=(const attempt&) = delete;
   [[nodiscard]] layer view() const { return {id_, parents_}; }
+  void rebase(std::vector<layer_id> parents) {
+    parents_ = std::move(parents);
+    in_step("rebase_layer", [&] { storage_.rebase(view()); });
+  }
   /// Freezes it and offers it to the records; answers the layer that is the chain's from now on: this, or that of who
   /// was quicker.
   layer_id publish(engine& e, const std::string& driver, const std::string& chain_id) {
@@ -64,7 +74,7 @@ class attempt {
 
  private:
   any_storage& storage_;
-  const std::vector<layer_id>& parents_;
+  std::vector<layer_id> parents_;
   layer_id id_;
   bool published_ = false;
 };
@@ -288,19 +298,175 @@ void check_digests(const manifest_record::layer& l, const unpacked& done) {
          l.diff_id);
 }
 
-/// Unpacks what is missing of a chain of layers, and answers it, nearest first.
+/// The call of one thread for those that work for it: they are stopped together, and what they say comes one at a time.
+class shared_call {
+ public:
+  shared_call(call_context& outer, std::size_t parts, std::uint64_t total)
+      : outer_(outer), done_(parts), total_(total) {}
+  void stop() noexcept { stopped_ = true; }
+
+  /// The context of a thread while it works on part `number`.
+  class part : public call_context {
+   public:
+    part(shared_call& all, std::size_t number) : all_(all), number_(number) { deadline = all.outer_.deadline; }
+    [[nodiscard]] bool cancelled() const noexcept override { return all_.stopped_ || all_.outer_.cancelled(); }
+    void progress(std::uint64_t done, std::uint64_t) noexcept override {
+      const std::lock_guard lock(all_.speaking_);
+      all_.sum_ += done - std::exchange(all_.done_[number_], done);
+      all_.outer_.progress(all_.sum_, all_.total_);
+    }
+    void log(log_level level, std::string_view line) noexcept override {
+      const std::lock_guard lock(all_.speaking_);
+      all_.outer_.log(level, line);
+    }
+    int step(std::string_view name, step_edge edge) noexcept override { return all_.outer_.step(name, edge); }
+
+   private:
+    shared_call& all_;
+    std::size_t number_;
+  };
+
+ private:
+  call_context& outer_;
+  std::mutex speaking_;
+  std::vector<std::uint64_t> done_;  ///< by each part, bytes
+  std::uint64_t sum_ = 0, total_;
+  std::atomic<bool> stopped_ = false;
+};
+
+/// The layers of one image on their way into a driver that rebases: unpacked before those below them are there, by as
+/// many threads as there are processors, and handed out one after the other.
+class layers_unpacked_ahead {
+ public:
+  layers_unpacked_ahead(const image_store& store, any_storage& driver, std::span<const manifest_record::layer> layers,
+                        bool with_base)
+      : store_(store),
+        driver_(driver),
+        deletions_(driver.deletions()),
+        layers_(layers),
+        with_base_(with_base),
+        call_(this_call(), layers.size(),
+              std::accumulate(layers.begin(), layers.end(), std::uint64_t{0},
+                              [](auto sum, const auto& l) { return sum + l.size; })),
+        arrivals_(layers.size()) {
+    const std::size_t helpers = std::min<std::size_t>(std::thread::hardware_concurrency(), layers.size());
+    for (std::size_t n = 1; n < helpers; ++n) try {
+        threads_.emplace_back([this] {
+          for (std::size_t i = 0; (i = next_++) < layers_.size();) unpack(i);
+        });
+      } catch (const std::system_error&) {
+        break;  // a limit on processes: those that are there do the work
+      }
+  }
+  ~layers_unpacked_ahead() {
+    call_.stop();
+    for (std::thread& t : threads_) t.join();
+  }
+  layers_unpacked_ahead(const layers_unpacked_ahead&) = delete;
+  layers_unpacked_ahead& operator=(const layers_unpacked_ahead&) = delete;
+
+  /// The n-th layer, over `parents`, ready to be published; none if it must be unpacked in sight of them. Throws what
+  /// unpacking it threw. Called for each once, in their order.
+  std::unique_ptr<attempt> take(std::size_t n, const std::vector<layer_id>& parents) {
+    for (std::size_t i = 0; !arrived(n) && (i = next_++) < layers_.size();) unpack(i);
+    std::unique_lock lock(arriving_);
+    arrival_.wait(lock, [&] { return arrivals_[n].there; });
+    arrival here = std::exchange(arrivals_[n], {});
+    lock.unlock();
+    if (here.failure) std::rethrow_exception(here.failure);
+    if (!here.made || !here.alone) return std::move(here.made);
+    const unique_fd below = open_layer(driver_, {parents.front(), std::span(parents).subspan(1)}, access::read_only);
+    if (!in_step("complete_layer", [&] { return here.alone->complete(below.get()); })) return nullptr;
+    here.alone.reset();  // nobody has the layer open any more
+    here.made->rebase(parents);
+    return std::move(here.made);
+  }
+
+ private:
+  struct arrival {
+    bool there = false;
+    std::unique_ptr<attempt> made;
+    std::unique_ptr<archive_unpacked_alone> alone;  ///< but not of the base, which stands over nothing
+    std::exception_ptr failure;
+  };
+
+  bool arrived(std::size_t n) {
+    const std::lock_guard lock(arriving_);
+    return arrivals_[n].there;
+  }
+
+  void unpack(std::size_t n) {
+    arrival here;
+    try {
+      shared_call::part call(call_, n);
+      const call_scope scope(call);
+      call.check();
+      here = unpacked_alone(layers_[n], with_base_ && n == 0);
+    } catch (...) {
+      here.failure = std::current_exception();
+    }
+    here.there = true;
+    const std::lock_guard lock(arriving_);
+    arrivals_[n] = std::move(here);
+    arrival_.notify_all();
+  }
+
+  arrival unpacked_alone(const manifest_record::layer& l, bool base) {
+    arrival here;
+    here.made = std::make_unique<attempt>(driver_, std::vector<layer_id>{});
+    if (base) {
+      check_digests(l, KIT_STEP(unpack_layer(store_, l.digest, driver_, here.made->view())));
+      return here;
+    }
+    const unique_fd root = open_layer(driver_, here.made->view(), access::read_write);
+    here.alone = std::make_unique<archive_unpacked_alone>(root.get(), deletions_);
+    const auto done = in_step("unpack_layer", [&] { return here.alone->unpack(store_.open_blob(l.digest).get()); });
+    if (!done) return {};
+    check_digests(l, *done);
+    return here;
+  }
+
+  const image_store& store_;
+  any_storage& driver_;
+  whiteouts deletions_;
+  std::span<const manifest_record::layer> layers_;
+  bool with_base_;
+  shared_call call_;
+  std::mutex arriving_;
+  std::condition_variable arrival_;
+  std::vector<arrival> arrivals_;
+  std::atomic<std::size_t> next_ = 0;
+  std::vector<std::thread> threads_;
+};
+
+/// Unpacks what is missing of a chain of layers, and answers it, nearest first. The one place that asks whether a driver
+/// rebases; in one that does not, each layer is unpacked into the view of those below it.
 std::vector<layer_id> unpack_layers(engine& e, const std::vector<manifest_record::layer>& layers,
                                     const std::string& storage) {
   any_storage& driver = e.storage(storage);
   const image_store store(e.images_dir());
   std::vector<layer_id> chain;
-  for (const auto& l : layers) {
-    auto id = e.records().unpacked(storage, l.chain_id);
+  const auto known = [&] { return e.records().unpacked(storage, layers[chain.size()].chain_id); };
+  for (; chain.size() < layers.size();) {
+    const auto id = known();
+    if (!id) break;
+    chain.insert(chain.begin(), *id);
+  }
+  const std::size_t had = chain.size();
+  std::optional<layers_unpacked_ahead> ahead;
+  if (had < layers.size() && can(driver, storage_ability::rebases))
+    ahead.emplace(store, driver, std::span(layers).subspan(had), had == 0);
+  while (chain.size() < layers.size()) {
+    const auto& l = layers[chain.size()];
+    std::unique_ptr<attempt> made;
+    if (ahead) made = ahead->take(chain.size() - had, chain);
+    auto id = known();  // by somebody who was quicker
     if (!id) {
-      attempt a(driver, chain);
-      const unpacked done = KIT_STEP(unpack_layer(store, l.digest, driver, a.view()));
-      check_digests(l, done);
-      id = a.publish(e, storage, l.chain_id);
+      if (!made) {
+        made = std::make_unique<attempt>(driver, chain);
+        check_digests(l, KIT_STEP(unpack_layer(store, l.digest, driver, made->view())));
+      }
+      id = made->publish(e, storage, l.chain_id);
     }
     chain.insert(chain.begin(), *id);
   }

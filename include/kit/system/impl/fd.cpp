@@ -27,17 +27,29 @@ unique_fd open_at(int dir, const std::string& path, int flags, unsigned mode) {
   }
 }
 
-int try_open_in_root(int root, const char* path, int flags, unsigned mode) noexcept {
+namespace {
+
+int open_resolved(int root, const char* path, int flags, unsigned mode, std::uint64_t resolve) noexcept {
   open_how how{};
   how.flags = static_cast<std::uint64_t>(flags | O_CLOEXEC);
   how.mode = (flags & (O_CREAT | __O_TMPFILE)) != 0 ? mode : 0;
-  how.resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS;
+  how.resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS | resolve;
   for (;;) {
     const int fd =
         seam("openat2", [&] { return static_cast<int>(::syscall(SYS_openat2, root, path, &how, sizeof how)); });
     // EAGAIN: a rename raced with "..", the kernel asks to try again (openat2(2)).
     if (fd >= 0 || (errno != EINTR && errno != EAGAIN)) return fd;
   }
+}
+
+}  // namespace
+
+int try_open_in_root(int root, const char* path, int flags, unsigned mode) noexcept {
+  return open_resolved(root, path, flags, mode, 0);
+}
+
+int try_open_without_links(int root, const char* path, int flags) noexcept {
+  return open_resolved(root, path, flags, 0, RESOLVE_NO_SYMLINKS);
 }
 
 unique_fd open_in_root(int root, const std::string& path, int flags, unsigned mode) {
