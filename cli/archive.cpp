@@ -10,6 +10,7 @@
 #include "kit/engine/copy.hpp"
 #include "kit/engine/images.hpp"
 #include "kit/engine/lifecycle.hpp"
+#include "kit/engine/logs.hpp"
 #include "kit/image/reference.hpp"
 #include "kit/system/nameless_file.hpp"
 #include "listing.hpp"
@@ -281,6 +282,25 @@ int commit(invocation& call) {
   interruptible scope;
   const container_id id = call.engine().records().container(words[0]).id;
   fmt::print("{}\n", kit::commit(call.engine(), id, how));
+  return 0;
+}
+
+int internal_compress(invocation& call) {
+  const arguments words =
+      options(call.command(), "ID", "Compress old files of a container's log; its monitor calls this.")
+          .takes(1, 1)
+          .parse(call.words);
+  if (const auto found = call.engine().records().find_container(words.front()))
+    compress_old_logs(call.engine(), found->id);
+  return 0;
+}
+
+int internal_unpack_log(invocation& call) {
+  const arguments words =
+      options(call.command(), "FILE", "Write what a compressed log file has to stdout; kit logs calls this.")
+          .takes(1, 1)
+          .parse(call.words);
+  unpack_log(words.front(), STDOUT_FILENO);
   return 0;
 }
 

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <unistd.h>
 
-#include <charconv>
 #include <ctime>
 #include <optional>
 
@@ -12,7 +11,6 @@
 #include "kit/engine/exec.hpp"
 #include "kit/engine/images.hpp"
 #include "kit/engine/lifecycle.hpp"
-#include "kit/engine/logs.hpp"
 #include "labels.hpp"
 #include "limits.hpp"
 #include "listing.hpp"
@@ -35,24 +33,6 @@ std::chrono::milliseconds grace(const container_record& c, const std::optional<s
   if (!given && seconds < 0) seconds = 10;
   // -1: as long as it takes.
   return seconds < 0 ? std::chrono::hours(24 * 365) : std::chrono::seconds(seconds);
-}
-
-/// RFC 3339 from "2024-01-02T03:04:05Z", or from a time ago: "10m", "1h30m", "90s".
-std::string moment(invocation& call, const char* option, const std::string& text) {
-  if (text.empty() || text.find('T') != text.npos) return text;
-  double seconds = 0;
-  for (const char* at = text.data(); *at;) {
-    double value = 0;
-    const auto [end, failed] = std::from_chars(at, text.data() + text.size(), value);
-    const double unit = *end == 'h' ? 3600 : *end == 'm' ? 60 : *end == 's' ? 1 : 0;
-    if (failed != std::errc{} || unit == 0)
-      throw usage_error(
-          call.command(),
-          fmt::format("{} \"{}\": a time (2024-01-02T03:04:05Z) or a time ago (10m) is expected", option, text));
-    seconds += value * unit;
-    at = end + 1;
-  }
-  return rfc3339(now_ns() - static_cast<std::int64_t>(seconds * 1e9));
 }
 
 }  // namespace
@@ -311,32 +291,6 @@ int unpause(invocation& call) {
     kit::resume(call.engine(), find(call, word).id);
     fmt::print("{}\n", word);
   });
-}
-
-int logs(invocation& call) {
-  log_options options_of_log;
-  bool timestamps = false;
-  std::string tail = "all", since, until;
-  const arguments words = options(call.command(), "CONTAINER",
-                                  "Show what a container has written: its stdout on stdout, its stderr on stderr.")
-                              .flag("-f,--follow", options_of_log.follow, "Go on until the container exits")
-                              .flag("-t,--timestamps", timestamps, "Begin each line with its time")
-                              .value("-n,--tail", tail, "LINES", "Only the last lines (all)")
-                              .value("--since", since, "TIME", "Only what came after: 2024-01-02T03:04:05Z, or 10m ago")
-                              .value("--until", until, "TIME", "Only what came before")
-                              .takes(1, 1)
-                              .example("kit logs -f web")
-                              .example("kit logs --tail 20 -t web")
-                              .parse(call.words);
-  if (tail != "all") options_of_log.tail = std::max<std::int64_t>(parse_integer(call, "--tail", tail), -1);
-  options_of_log.since = moment(call, "--since", since);
-  options_of_log.until = moment(call, "--until", until);
-  const container_record c = find(call, words.front());
-  read_log(call.engine(), c.id, options_of_log, [&](const log_entry& entry) {
-    const int to = entry.is_stderr ? STDERR_FILENO : STDOUT_FILENO;
-    write_all(to, timestamps ? entry.time + " " + entry.text : entry.text, entry.is_stderr ? "stderr" : "stdout");
-  });
-  return 0;
 }
 
 int diff(invocation& call) {

@@ -27,7 +27,9 @@ int container_export(invocation& call) { hand_over(call); }
 int image_import(invocation& call) { hand_over(call); }
 int image_load(invocation& call) { hand_over(call); }
 int image_save(invocation& call) { hand_over(call); }
+int internal_compress(invocation& call) { hand_over(call); }
 int internal_unpack(invocation& call) { hand_over(call); }
+int internal_unpack_log(invocation& call) { hand_over(call); }
 int plugin_check(invocation& call) { hand_over(call); }
 
 }  // namespace kit::cli

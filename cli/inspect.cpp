@@ -5,6 +5,7 @@
 #include "kit/engine/clock.hpp"
 #include "kit/engine/images.hpp"
 #include "kit/engine/lifecycle.hpp"
+#include "kit/engine/logs.hpp"
 #include "kit/engine/networks.hpp"
 #include "kit/engine/volumes.hpp"
 #include "listing.hpp"
@@ -156,6 +157,7 @@ json describe(kit::engine& engine, const container_record& c) {
                                                                  : image.cmd;
   std::vector<std::string> argv = entrypoint;
   argv.insert(argv.end(), command.begin(), command.end());
+  const log_settings log = log_settings_of(spec);
   const std::string network = either(spec.network, engine.config().network);
 
   return {{"Id", c.id.str()},
@@ -167,13 +169,15 @@ json describe(kit::engine& engine, const container_record& c) {
           {"ResolvConfPath", engine.bundle_dir(c.id) + "/resolv.conf"},
           {"HostnamePath", engine.bundle_dir(c.id) + "/hostname"},
           {"HostsPath", engine.bundle_dir(c.id) + "/hosts"},
-          {"LogPath", engine.container_dir(c.id) + "/log.json"},
+          {"LogPath", log.kept ? engine.container_dir(c.id) + "/" + log.file_name() : ""},
+          {"LogBytesLost", log_bytes_lost(engine, c)},
           {"Name", "/" + c.name},
           {"Driver", c.storage},
           {"Platform", "linux"},
           {"Isolation", c.isolation},
           {"HostConfig",
-           {{"NetworkMode", network},
+           {{"LogConfig", {{"Type", either(spec.log_driver, "json-file")}, {"Config", pairs(spec.log_options)}}},
+            {"NetworkMode", network},
             {"AutoRemove", c.auto_remove},
             {"Privileged", spec.privileged},
             {"ReadonlyRootfs", spec.read_only},

@@ -20,7 +20,7 @@ struct container_options {
   std::string cidfile, shm_size, oom_score_adj, stop_timeout, pull, userns;
   limit_options limits;
   std::vector<std::string> env, env_files, labels, label_files, volumes, mounts, tmpfs, ulimits, sysctls, security,
-      storage_options;
+      storage_options, log_options;
   bool quiet = false;
 
   void bind(options& o) {
@@ -74,6 +74,8 @@ struct container_options {
         .value("--stop-timeout", stop_timeout, "SECONDS", "How long `kit stop` waits before it kills (10)")
         .value("--pull", pull, "WHEN", "missing or never: images come by `kit load` and `kit import`")
         .flag("-q,--quiet", quiet, "As Docker's: nothing is pulled")
+        .value("--log-driver", spec.log_driver, "DRIVER", "json-file, file (plain text lines) or none")
+        .values("--log-opt", log_options, "KEY=VALUE", "max-size, max-file, compress, mode, max-buffer-size")
         .value("--cidfile", cidfile, "FILE", "Write the container's id to a new file")
         .takes(1)
         .then_verbatim();
@@ -95,12 +97,8 @@ struct container_options {
     for (const std::string& text : spec.dns) check_address(text);
     for (const std::string& text : spec.devices) (void)parse_device(text);
     for (const std::string& text : security) secure(text);
-    for (const std::string& text : storage_options) {
-      const auto equals = text.find('=');
-      if (equals == 0 || equals == std::string::npos)
-        fail(errc::invalid, "--storage-opt \"{}\": KEY=VALUE is expected", text);
-      spec.storage_options.push_back({text.substr(0, equals), text.substr(equals + 1)});
-    }
+    spec.storage_options = pairs("--storage-opt", storage_options);
+    spec.log_options = pairs("--log-opt", log_options);
     if (!shm_size.empty()) spec.shm_size = parse_size(shm_size);
     limits.apply(spec);
     if (!memory_swappiness.empty())
@@ -117,6 +115,17 @@ struct container_options {
   }
 
  private:
+  static std::vector<option> pairs(const char* option_name, const std::vector<std::string>& texts) {
+    std::vector<option> list;
+    for (const std::string& text : texts) {
+      const auto equals = text.find('=');
+      if (equals == 0 || equals == std::string::npos)
+        fail(errc::invalid, "{} \"{}\": KEY=VALUE is expected", option_name, text);
+      list.push_back({text.substr(0, equals), text.substr(equals + 1)});
+    }
+    return list;
+  }
+
   void secure(const std::string& text) {
     if (text == "no-new-privileges" || text == "no-new-privileges=true" || text == "no-new-privileges:true")
       spec.no_new_privileges = true;

@@ -94,10 +94,12 @@ constexpr verb table[] = {
     {"version",           "Print the version",                                       "",          1,   version},
     {"completion bash",   "Print a completion script for bash",                      "",          1,   completion_bash},
     {"internal complete", "Complete a command line",                                 "",         1,   internal_complete},
+    {"internal compress", "Compress old files of a container's log",                 "container", 1,   internal_compress},
     {"internal finish",   "Record a container's exit",                               "container", 1,   internal_finish},
     {"internal faults",   "List the points at which a command can be cut short",     "",          1,   internal_faults},
     {"internal tidy",     "Move the records' log into the database",                 "",          1,   internal_tidy},
     {"internal unpack",   "Unpack an image in a storage driver",                     "image",     1,   internal_unpack},
+    {"internal unpack-log", "Write what a compressed log file has",                  "",          1,   internal_unpack_log},
 };
 // clang-format on
 

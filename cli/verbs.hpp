@@ -79,7 +79,6 @@ int attach(invocation&);  // container.cpp
 int diff(invocation&);
 int exec(invocation&);
 int kill(invocation&);
-int logs(invocation&);
 int pause(invocation&);
 int rename(invocation&);
 int rm(invocation&);
@@ -94,6 +93,7 @@ int update(invocation&);
 int ps(invocation&);     // ps.cpp
 int stats(invocation&);  // stats.cpp
 int top(invocation&);
+int logs(invocation&);     // logs.cpp
 int inspect(invocation&);  // inspect.cpp
 int container_inspect(invocation&);
 int image_inspect(invocation&);
@@ -110,7 +110,9 @@ int image_save(invocation&);
 int container_export(invocation&);
 int container_cp(invocation&);
 int commit(invocation&);
+int internal_compress(invocation&);
 int internal_unpack(invocation&);
+int internal_unpack_log(invocation&);
 int plugin_check(invocation&);   // plugin_check.cpp, in kit-image
 int network_ls(invocation&);     // network.cpp
 int volume_create(invocation&);  // volume.cpp

@@ -4,10 +4,12 @@
 // streams, writes the log, serves attached clients, waits for the exit, writes exit.json, and then asks
 // `kit internal finish` to do what needs records and drivers.
 //
-//   kit-monitor [-t] [-s] -- COMMAND [ARG...]
+//   kit-monitor [-t] [-s] [-x] [-m BYTES] [-n FILES] [-z] [-b BYTES] -- ID COMMAND [ARG...]
 //     -t  descriptor `output` is a terminal's master: stdin goes there too, and window sizes apply
-//     -s  the starter reads all output: while it is behind, the program is not read from
-//     COMMAND is executed after the exit unless a client promised to finish, and did
+//     -s  the log does not keep all: while the starter is behind, the program is not read from
+//     -x  the log is plain text, -m, -n, -z, -b: how it is rotated, and buffered (log.hpp)
+//     COMMAND ARG... VERB ID does what is not the monitor's work: `finish` is executed after the exit unless a client
+//     promised to finish, and did; `compress`, when an old file of the log is to be compressed
 //
 // The launcher executes it in its own pid, so the container's init stays its child. It is static and
 // links no C++ library: what an idle container costs is this program. Its descriptors are those of
@@ -20,6 +22,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -28,15 +31,16 @@
 
 #include "kit/engine/monitor_protocol.hpp"
 #include "kit/system/pidfd_info.hpp"
+#include "log.hpp"
+#include "queue.hpp"
 
 namespace {
 
 using namespace kit::monitor;
 
-constexpr size_t chunk = 32 * 1024;          // one read of the program's output
-constexpr size_t starter_mark = 256 * 1024;  // the starter this far behind: stop reading the program
-constexpr size_t client_limit = 4 << 20;     // any other client this far behind: dropped
-constexpr size_t input_mark = 64 * 1024;     // the program this far behind: stop reading clients
+constexpr size_t chunk = 32 * 1024;         // one read of the program's output
+constexpr size_t client_mark = 256 * 1024;  // a client this far behind: it will read the rest in the log
+constexpr size_t input_mark = 64 * 1024;    // the program this far behind: stop reading clients
 constexpr int most_clients = 32;
 constexpr int drain_ms = 100;  // after the exit: silence on a stream that a stranger still holds open
 
@@ -44,58 +48,15 @@ bool is_open(int fd) { return fcntl(fd, F_GETFD) >= 0; }
 
 void set_nonblocking(int fd) { fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK); }
 
-/// Bytes on their way out. Gives its memory back when it runs empty.
-struct queue {
-  char* data = nullptr;
-  size_t begin = 0, end = 0, capacity = 0;
-
-  [[nodiscard]] size_t size() const { return end - begin; }
-  bool push(const void* bytes, size_t count) {
-    if (end + count > capacity && begin > 0) {
-      memmove(data, data + begin, size());
-      end -= begin;
-      begin = 0;
-    }
-    if (end + count > capacity) {
-      const size_t wanted = (end + count) * 2;
-      char* grown = static_cast<char*>(realloc(data, wanted));
-      if (grown == nullptr) return false;
-      data = grown;
-      capacity = wanted;
-    }
-    memcpy(data + end, bytes, count);
-    end += count;
-    return true;
-  }
-  void pop(size_t count) {
-    begin += count;
-    if (begin == end) clear();
-  }
-  void clear() {
-    free(data);
-    *this = queue{};
-  }
-  /// Writes what `fd` takes now. False: fd is broken.
-  bool flush(int fd) {
-    while (size() > 0) {
-      const ssize_t n = write(fd, data + begin, size());
-      if (n > 0)
-        pop(static_cast<size_t>(n));
-      else if (n < 0 && errno == EINTR)
-        continue;
-      else
-        return n < 0 && errno == EAGAIN;
-    }
-    return true;
-  }
-};
-
 struct client {
   int fd = -1;
   bool paces = false;  // the program waits for it
   bool finishes = false;
+  bool told_exit = false;
   queue out;
-  frame_head head{};  // of the frame being received
+  uint64_t skipped = 0;  // bytes it was not sent,
+  log_position from;     // and where in the log they begin
+  frame_head head{};     // of the frame being received
   size_t head_got = 0;
   uint32_t left = 0;        // of its body
   unsigned char body[8]{};  // of small frames
@@ -108,10 +69,9 @@ bool input_ends = false;  // a client sent stdin_end: close input once the queue
 queue to_program;
 // A number that is closed may come back as a client's, so absence is remembered here, not asked again: -1.
 int streams[2] = {output, errors};
-int log_file = -1, clients_in = listener, to_stdin = input;
-bool keeps_log = true;
-size_t log_lost = 0;  // bytes the log could not take,
-size_t log_gap = 0;   // and of them those it does not tell of yet
+int clients_in = listener, to_stdin = input;
+char** helper = nullptr;       // COMMAND ARG... VERB ID,
+char** helper_verb = nullptr;  // and in it the verb
 
 int program_input() { return terminal ? output : to_stdin; }
 
@@ -126,154 +86,102 @@ void send_frame(client& c, unsigned char type, const void* bytes, uint32_t lengt
                         {0, 0, 0},
                         {static_cast<unsigned char>(length >> 24), static_cast<unsigned char>(length >> 16),
                          static_cast<unsigned char>(length >> 8), static_cast<unsigned char>(length)}};
-  if (!c.out.push(&head, sizeof head) || !c.out.push(bytes, length) || !c.out.flush(c.fd))
-    drop(c);
-  else if (!c.paces && c.out.size() > client_limit)
-    drop(c);
+  if (!c.out.push(&head, sizeof head) || !c.out.push(bytes, length) || !c.out.flush(c.fd)) drop(c);
 }
 
-// ---- the log: Docker's json-file, one object a line -----------------------------------------------
-
-/// Length of the UTF-8 sequence at s, 0 if there is none (RFC 3629).
-size_t utf8_length(const unsigned char* s, size_t n) {
-  if (s[0] < 0x80) return 1;
-  const size_t length = s[0] >= 0xf0 ? 4 : s[0] >= 0xe0 ? 3 : 2;
-  if (s[0] < 0xc2 || s[0] > 0xf4 || n < length) return 0;
-  for (size_t i = 1; i < length; ++i)
-    if ((s[i] & 0xc0) != 0x80) return 0;
-  const bool overlong = (s[0] == 0xe0 && s[1] < 0xa0) || (s[0] == 0xf0 && s[1] < 0x90);
-  const bool outside = (s[0] == 0xed && s[1] > 0x9f) || (s[0] == 0xf4 && s[1] > 0x8f);
-  return overlong || outside ? 0 : length;
+/// A client that reads too slowly holds up nobody, and costs no memory: what it is not sent, it finds in the log.
+void send_output(client& c, unsigned char type, const void* bytes, uint32_t length, const log_position& at) {
+  if (c.paces || (c.skipped == 0 && c.out.size() <= client_mark)) return send_frame(c, type, bytes, length);
+  if (c.skipped == 0) c.from = at;
+  c.skipped += length;
 }
 
-char* put(char* to, const char* text) { return stpcpy(to, text); }
-
-char* put_hex(char* to, unsigned char c) {
-  static const char digits[] = "0123456789abcdef";
-  *to++ = digits[c >> 4];
-  *to++ = digits[c & 15];
-  return to;
+/// Writes what the client takes. Once it took all, it is told what it missed.
+void serve(client& c) {
+  if (!c.out.flush(c.fd)) return drop(c);
+  if (c.skipped == 0 || c.out.size() > 0) return;
+  const behind_body missed{c.skipped, c.from, next_log_position()};
+  c.skipped = 0;
+  send_frame(c, behind, &missed, sizeof missed);
 }
 
-char* put_json(char* to, const unsigned char* bytes, size_t count, bool* exact) {
-  for (size_t i = 0; i < count;) {
-    const unsigned char c = bytes[i];
-    const size_t length = utf8_length(bytes + i, count - i);
-    if (length > 1) {
-      memcpy(to, bytes + i, length);
-      to += length;
-      i += length;
-      continue;
-    }
-    ++i;
-    if (length == 0) {
-      *exact = false;
-      to = put(to, "\\ufffd");
-    } else if (c == '"' || c == '\\') {
-      *to++ = '\\';
-      *to++ = static_cast<char>(c);
-    } else if (c == '\n') {
-      to = put(to, "\\n");
-    } else if (c == '\r') {
-      to = put(to, "\\r");
-    } else if (c == '\t') {
-      to = put(to, "\\t");
-    } else if (c < 0x20 || c == 0x7f) {
-      to = put_hex(put(to, "\\u00"), c);
-    } else {
-      *to++ = static_cast<char>(c);
-    }
-  }
-  return to;
-}
+// ---- helpers, and what is done now and then --------------------------------------------------------
 
-/// One entry. Bytes that are not UTF-8 become U+FFFD in "log", and the entry then has a member "hex" with
-/// the exact bytes, which other readers skip.
-char* put_entry(char* to, const unsigned char* bytes, size_t count, bool is_stderr) {
-  bool exact = true;
-  to = put_json(put(to, "{\"log\":\""), bytes, count, &exact);
-  if (!exact) {
-    to = put(to, "\",\"hex\":\"");
-    for (size_t i = 0; i < count; ++i) to = put_hex(to, bytes[i]);
-  }
+alignas(4096) unsigned char buffer[chunk];  // of what was just read
+
+int64_t now_ms() {
   timespec now{};
-  clock_gettime(CLOCK_REALTIME, &now);
-  tm utc{};
-  gmtime_r(&now.tv_sec, &utc);
-  return to + sprintf(to, "\",\"stream\":\"%s\",\"time\":\"%04d-%02d-%02dT%02d:%02d:%02d.%09ldZ\"}\n",
-                      is_stderr ? "stderr" : "stdout", utc.tm_year + 1900, utc.tm_mon + 1, utc.tm_mday, utc.tm_hour,
-                      utc.tm_min, utc.tm_sec, now.tv_nsec);
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return static_cast<int64_t>(now.tv_sec) * 1000 + now.tv_nsec / 1000000;
 }
 
-/// Appends what the disk takes, in whole lines: half a line would spoil the next one. Answers how much that was.
-size_t append_lines(const char* lines, size_t size) {
-  if (size == 0) return 0;
-  const off_t end = lseek(log_file, 0, SEEK_END);
-  const ssize_t written = write(log_file, lines, size);
-  size_t whole = written > 0 ? static_cast<size_t>(written) : 0;
-  if (whole == size) return size;
-  while (whole > 0 && lines[whole - 1] != '\n') --whole;
-  if (end >= 0) (void)!ftruncate(log_file, end + static_cast<off_t>(whole));
-  return whole;
-}
-
-/// Where bytes were lost the log says so, once it can.
-bool write_gap() {
-  char text[128], entry[512];
-  const int n = snprintf(text, sizeof text, "kit: %zu bytes of the log are missing here: its disk was full\n", log_gap);
-  const char* end = put_entry(entry, reinterpret_cast<const unsigned char*>(text), static_cast<size_t>(n), true);
-  if (append_lines(entry, static_cast<size_t>(end - entry)) == 0) return false;
-  log_gap = 0;
-  return true;
-}
-
-void write_entries(const char* entries, size_t size) {
-  if (log_file < 0)  // made by the first byte: most short programs have none
-    log_file = openat(log, "log.json", O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW | O_CLOEXEC, 0640);
-  if (log_gap > 0 && !write_gap()) {
-    log_gap += size;
-    log_lost += size;
-    return;
+/// Something that is due at a time; `never` until it is asked for.
+struct timer {
+  static constexpr int64_t never = INT64_MAX;
+  int64_t due = never;
+  void in(int64_t ms) { due = now_ms() + ms; }
+  bool rings() {
+    if (due == never || now_ms() < due) return false;
+    due = never;
+    return true;
   }
-  const size_t left = size - append_lines(entries, size);
-  log_gap += left;
-  log_lost += left;
+};
+
+timer to_rest, to_publish, to_probe;
+int64_t probe_every_ms = 0;
+pid_t probe = -1;
+uint64_t published_loss = 0;
+
+/// RUN/log-lost: how many bytes, for who looks while the container runs; exit.json has it afterwards.
+void publish_loss() {
+  char text[32];
+  published_loss = log_bytes_lost();
+  const int n = snprintf(text, sizeof text, "%llu\n", static_cast<unsigned long long>(published_loss));
+  const int fd = openat(directory, ".log-lost.tmp", O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+  if (fd < 0) return;
+  const bool whole = write(fd, text, static_cast<size_t>(n)) == n;
+  close(fd);
+  if (whole) renameat(directory, ".log-lost.tmp", directory, "log-lost");
 }
 
-/// Writes the chunk as entries, one a line. A last line without a newline is an entry of its own, and so is
-/// its rest when that comes: readers join on the missing newline, as with Docker's long lines.
-void write_log(const unsigned char* bytes, size_t count, bool is_stderr) {
-  constexpr size_t worst_of_byte = 8, frame_of_entry = 128;  // \u00xx and two hex digits; the members' names
-  static char entries[chunk * worst_of_byte + frame_of_entry];
-  size_t used = 0;
-  while (count > 0) {
-    const void* newline = memchr(bytes, '\n', count);
-    const size_t length = newline ? static_cast<size_t>(static_cast<const unsigned char*>(newline) - bytes) + 1 : count;
-    if (used + length * worst_of_byte + frame_of_entry > sizeof entries) {
-      write_entries(entries, used);
-      used = 0;
-    }
-    used = static_cast<size_t>(put_entry(entries + used, bytes, length, is_stderr) - entries);
-    bytes += length;
-    count -= length;
+/// Milliseconds until something is due, -1: nothing is.
+int until_due() {
+  int64_t first = timer::never;
+  const timer* const all[] = {&to_rest, &to_publish, &to_probe};
+  for (const timer* t : all)
+    if (t->due < first) first = t->due;
+  if (first == timer::never) return -1;
+  const int64_t left = first - now_ms();
+  return left < 0 ? 0 : left > INT32_MAX ? INT32_MAX : static_cast<int>(left);
+}
+
+void do_what_is_due() {
+  if (to_rest.rings()) {
+    rest_log();
+    madvise(buffer, sizeof buffer, MADV_DONTNEED);
   }
-  write_entries(entries, used);
+  if (to_publish.rings()) publish_loss();
+  if (to_publish.due == timer::never && published_loss != log_bytes_lost()) to_publish.in(500);
+  if (to_probe.rings()) probe = run_helper("health");
 }
 
 // ---- moving bytes ----------------------------------------------------------------------------------
 
 /// Reads once from stream i (0 stdout, 1 stderr).
 void read_stream(int i) {
-  static unsigned char buffer[chunk];
   const ssize_t n = read(streams[i], buffer, sizeof buffer);
   if (n < 0 && (errno == EINTR || errno == EAGAIN)) return;
   if (n <= 0) {  // its end; a terminal whose other side closed answers EIO
     streams[i] = -1;
     return;
   }
-  if (keeps_log) write_log(buffer, static_cast<size_t>(n), i == 1);
+  to_rest.in(1000);
+  log_position before;
+  for (const client& c : clients)
+    if (c.fd >= 0 && c.skipped == 0 && c.out.size() > client_mark) before = next_log_position();
+  log_output(buffer, static_cast<size_t>(n), i == 1);
   for (client& c : clients)
-    if (c.fd >= 0) send_frame(c, i == 1 ? stderr_data : stdout_data, buffer, static_cast<uint32_t>(n));
+    if (c.fd >= 0) send_output(c, i == 1 ? stderr_data : stdout_data, buffer, static_cast<uint32_t>(n), before);
 }
 
 void feed_program() {
@@ -302,7 +210,6 @@ void small_frame_done(client& c) {
 
 /// Takes in what a client sent. A client that breaks the protocol is dropped.
 void read_client(client& c) {
-  static unsigned char buffer[chunk];
   const ssize_t got = read(c.fd, buffer, sizeof buffer);
   if (got < 0 && (errno == EINTR || errno == EAGAIN)) return;
   if (got <= 0) return drop(c);
@@ -351,8 +258,8 @@ void accept_client() {
 
 // ---- the exit --------------------------------------------------------------------------------------
 
-/// Orphans of the container that came to us: drivers with a shim of their own need a subreaper.
-void reap_orphans() {
+/// Helpers, and orphans of the container that came to us: drivers with a shim of their own need a subreaper.
+void reap_children() {
   siginfo_t main_child{};
   waitid(static_cast<idtype_t>(P_PIDFD), waiter, &main_child, WEXITED | WNOHANG | WNOWAIT);
   for (;;) {
@@ -360,6 +267,7 @@ void reap_orphans() {
     if (waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) != 0 || info.si_pid == 0) return;
     if (info.si_pid == main_child.si_pid) return;
     waitpid(info.si_pid, nullptr, WNOHANG);
+    if (info.si_pid == probe) to_probe.in(probe_every_ms);
   }
 }
 
@@ -385,8 +293,9 @@ void write_exit(int code, int signal_number) {
   clock_gettime(CLOCK_REALTIME, &now);
   char text[256];
   const int n =
-      snprintf(text, sizeof text, "{\"exit_code\":%d,\"signal\":%d,\"finished_ns\":%lld,\"log_bytes_lost\":%zu}\n",
-               code, signal_number, static_cast<long long>(now.tv_sec) * 1000000000LL + now.tv_nsec, log_lost);
+      snprintf(text, sizeof text, "{\"exit_code\":%d,\"signal\":%d,\"finished_ns\":%lld,\"log_bytes_lost\":%llu}\n",
+               code, signal_number, static_cast<long long>(now.tv_sec) * 1000000000LL + now.tv_nsec,
+               static_cast<unsigned long long>(log_bytes_lost()));
   const int fd = openat(directory, ".exit.json.tmp", O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
   if (fd < 0) return;
   const bool whole = write(fd, text, static_cast<size_t>(n)) == n;
@@ -394,17 +303,28 @@ void write_exit(int code, int signal_number) {
   if (whole) renameat(directory, ".exit.json.tmp", directory, "exit.json");
 }
 
-/// Gives clients that still read what is left, as long as they take some of it every ten seconds.
+unsigned char exit_code[4];  // as the last frame has it
+bool exit_is_known = false;
+
+/// Gives clients that still read what is left, and the exit: as long as they take some of it every ten seconds; who is to
+/// finish the container has all the time in the world.
 void flush_clients() {
-  for (int quiet = 0; quiet < 20;) {
+  for (int quiet = 0;;) {
     pollfd polls[most_clients];
     nfds_t count = 0;
-    for (const client& c : clients)
-      if (c.fd >= 0 && c.out.size() > 0) polls[count++] = {c.fd, POLLOUT, 0};
-    if (count == 0) return;
-    quiet = poll(polls, count, 500) == 0 ? quiet + 1 : 0;
-    for (client& c : clients)
-      if (c.fd >= 0 && c.out.size() > 0 && !c.out.flush(c.fd)) drop(c);
+    bool finisher = false;
+    for (client& c : clients) {
+      if (c.fd >= 0) serve(c);
+      if (c.fd >= 0 && c.out.size() == 0 && !c.told_exit) {
+        c.told_exit = true;
+        if (exit_is_known) send_frame(c, exited, exit_code, sizeof exit_code);
+      }
+      if (c.fd < 0 || c.out.size() == 0) continue;
+      finisher = finisher || c.finishes;
+      polls[count++] = {c.fd, POLLOUT, 0};
+    }
+    if (count == 0 || (quiet == 20 && !finisher)) return;
+    quiet = poll(polls, count, 500) == 0 ? quiet + (quiet < 20) : 0;
   }
 }
 
@@ -412,32 +332,60 @@ void flush_clients() {
 /// that it died.
 bool client_finished(client& c) {
   fcntl(c.fd, F_SETFL, fcntl(c.fd, F_GETFL) & ~O_NONBLOCK);
-  char buffer[512];
+  char words[512];
   bool done = false;
   for (;;) {
-    const ssize_t n = read(c.fd, buffer, sizeof buffer);
+    const ssize_t n = read(c.fd, words, sizeof words);
     if (n > 0)
-      done = buffer[n - 1] == static_cast<char>(will_finish);
+      done = words[n - 1] == static_cast<char>(will_finish);
     else if (n == 0 || errno != EINTR)
       return done;
   }
 }
 
-void on_child(int) {}
+[[noreturn]] void become_helper() {
+  sigset_t none;
+  sigemptyset(&none);
+  sigprocmask(SIG_SETMASK, &none, nullptr);
+  signal(SIGPIPE, SIG_DFL);
+  execv(helper[0], helper);
+  _exit(1);
+}
+
+volatile sig_atomic_t child_ended = 0;
+void on_child(int) { child_ended = 1; }
+
+bool take_options(int argc, char** argv) {
+  for (int option = 0; (option = getopt(argc, argv, "+tsxm:n:zb:i:")) != -1;) {
+    switch (option) {
+      case 't': terminal = true; break;
+      case 's': clients[0].paces = true; break;
+      case 'x': log_how.format = log_format::text; break;
+      case 'm': log_how.max_size = strtoull(optarg, nullptr, 10); break;
+      case 'n': log_how.max_files = strtoull(optarg, nullptr, 10); break;
+      case 'z': log_how.compress = true; break;
+      case 'b': log_how.buffer_size = strtoull(optarg, nullptr, 10); break;
+      case 'i': probe_every_ms = strtoll(optarg, nullptr, 10); break;
+      default: return false;
+    }
+  }
+  if (argc - optind < 3) return false;
+  helper = argv + optind;
+  helper_verb = argv + argc - 2;
+  return true;
+}
 
 }  // namespace
 
+int kit::monitor::run_helper(const char* verb) {
+  const pid_t pid = fork();
+  if (pid != 0) return pid;
+  *helper_verb = const_cast<char*>(verb);
+  become_helper();
+}
+
 int main(int argc, char** argv) {
-  bool starter_paces = false;
-  for (int option = 0; (option = getopt(argc, argv, "+ts")) != -1;) {
-    if (option == 't')
-      terminal = true;
-    else if (option == 's')
-      starter_paces = true;
-    else
-      return 2;
-  }
-  if (!is_open(waiter) || !is_open(output) || !is_open(directory)) {
+  if (!take_options(argc, argv) || !is_open(waiter) || !is_open(output) || !is_open(directory)) {
     dprintf(2, "kit-monitor: started by hand; `kit start` starts it\n");
     return 2;
   }
@@ -445,29 +393,33 @@ int main(int argc, char** argv) {
   prctl(PR_SET_NAME, "kit-monitor");
   signal(SIGPIPE, SIG_IGN);
   struct sigaction action {};
-  action.sa_handler = on_child;  // so that a child's end interrupts poll
+  action.sa_handler = on_child;
   sigaction(SIGCHLD, &action, nullptr);
+  sigset_t children, none;  // taken only within ppoll: none ends unseen between a look and the wait
+  sigemptyset(&none);
+  sigemptyset(&children);
+  sigaddset(&children, SIGCHLD);
+  sigprocmask(SIG_BLOCK, &children, nullptr);
 
   if (!is_open(errors)) streams[1] = -1;
-  if (!is_open(log)) keeps_log = false;
+  log_how.kept = is_open(log);
   if (!is_open(listener)) clients_in = -1;
   if (!is_open(input)) to_stdin = -1;
   for (int fd = output; fd <= starter; ++fd)
     if (fd != log && is_open(fd)) set_nonblocking(fd);
-  if (is_open(starter)) {
-    clients[0].fd = starter;
-    clients[0].paces = starter_paces;
-  }
+  if (is_open(starter)) clients[0].fd = starter;
+  begin_log();
+  if (probe_every_ms > 0) to_probe.in(probe_every_ms);
 
   siginfo_t init{};
   bool known = false;
   for (bool ended = false; !ended || streams[0] >= 0 || streams[1] >= 0;) {
     bool behind = false;
-    for (const client& c : clients) behind = behind || (c.fd >= 0 && c.paces && c.out.size() > starter_mark);
+    for (const client& c : clients) behind = behind || (c.fd >= 0 && c.paces && c.out.size() > client_mark);
 
-    enum : int { of_waiter = -1, of_listener = -2, of_input = -3, of_streams = -5 };
-    pollfd polls[most_clients + 5];
-    int owner[most_clients + 5];  // one of the above, of_streams + i, or the index of a client
+    enum : int { of_waiter = -1, of_listener = -2, of_input = -3, of_streams = -5, of_log = -6 };
+    pollfd polls[most_clients + 6];
+    int owner[most_clients + 6];  // one of the above, of_streams + i, or the index of a client
     nfds_t count = 0;
     const auto watch = [&](int fd, int events, int whose) {
       polls[count] = {fd, static_cast<short>(events), 0};
@@ -476,6 +428,7 @@ int main(int argc, char** argv) {
     if (!ended) watch(waiter, POLLIN, of_waiter);
     if (clients_in >= 0) watch(clients_in, POLLIN, of_listener);
     if (to_program.size() > 0) watch(program_input(), POLLOUT, of_input);
+    if (log_waits_for() >= 0) watch(log_waits_for(), POLLOUT, of_log);
     for (int i = 0; i < 2; ++i)
       if (streams[i] >= 0 && !behind) watch(streams[i], POLLIN, of_streams + i);
     for (int i = 0; i < most_clients; ++i)
@@ -483,12 +436,18 @@ int main(int argc, char** argv) {
         watch(clients[i].fd, (to_program.size() < input_mark ? POLLIN : 0) | (clients[i].out.size() > 0 ? POLLOUT : 0),
               i);
 
-    const int ready = poll(polls, count, ended && !behind ? drain_ms : -1);
-    if (ready < 0) {
-      reap_orphans();
-      continue;
+    // After the exit: silence means that a stranger keeps a stream open without a word.
+    const bool draining = ended && !behind;
+    const int patience = draining ? drain_ms : until_due();
+    const timespec wait{patience / 1000, patience % 1000 * 1000000L};
+    const int ready = ppoll(polls, count, patience < 0 ? nullptr : &wait, &none);
+    if (child_ended) {
+      child_ended = 0;
+      reap_children();
     }
-    if (ready == 0) break;  // the exit is known and a stranger keeps a stream open without a word
+    do_what_is_due();
+    if (ready < 0) continue;
+    if (ready == 0 && draining) break;
     for (nfds_t k = 0; k < count; ++k) {
       if (polls[k].revents == 0) continue;
       switch (owner[k]) {
@@ -498,11 +457,12 @@ int main(int argc, char** argv) {
           break;
         case of_listener: accept_client(); break;
         case of_input: feed_program(); break;
+        case of_log: flush_log(); break;
         case of_streams: read_stream(0); break;
         case of_streams + 1: read_stream(1); break;
         default:
           client& c = clients[owner[k]];
-          if ((polls[k].revents & POLLOUT) != 0 && !c.out.flush(c.fd)) drop(c);
+          if ((polls[k].revents & POLLOUT) != 0) serve(c);
           if (c.fd >= 0 && (polls[k].revents & (POLLIN | POLLHUP | POLLERR)) != 0) read_client(c);
       }
     }
@@ -510,20 +470,16 @@ int main(int argc, char** argv) {
 
   const bool by_signal = init.si_code != CLD_EXITED;
   const int code = by_signal ? 128 + init.si_status : init.si_status;
-  if (log_gap > 0) write_entries(nullptr, 0);
+  end_log();
+  if (published_loss != log_bytes_lost()) publish_loss();
   write_exit(known ? code : -1, known && by_signal ? init.si_status : 0);
   waitid(static_cast<idtype_t>(P_PIDFD), waiter, &init, WEXITED);
 
-  const unsigned char body[4] = {static_cast<unsigned char>(code >> 24), static_cast<unsigned char>(code >> 16),
-                                 static_cast<unsigned char>(code >> 8), static_cast<unsigned char>(code)};
-  for (client& c : clients)
-    if (c.fd >= 0 && known) send_frame(c, exited, body, sizeof body);
+  exit_is_known = known;
+  for (int i = 0; i < 4; ++i) exit_code[i] = static_cast<unsigned char>(static_cast<unsigned>(code) >> (24 - 8 * i));
   flush_clients();
   close(namespaces);
   for (client& c : clients)
     if (c.fd >= 0 && c.finishes && client_finished(c)) return 0;
-  if (optind >= argc) return 0;
-  signal(SIGPIPE, SIG_DFL);
-  execv(argv[optind], argv + optind);
-  return 1;
+  become_helper();
 }

@@ -145,11 +145,14 @@ at_every_fill() {
   within 10 said
   sleep 0.3
   kit logs talker | head -n 1000 | cmp - <(seq 1 1000)
+  seen_to_be_lost() { [ "$(kit inspect -f '{{.LogBytesLost}}' talker)" -gt 100000 ]; }
+  within 5 seen_to_be_lost
   rm "$KIT_ROOT/fill"
   touch "$BATS_TEST_TMPDIR/free"
   within 10 is_exited talker
   kit logs talker 2>&1 | tail -n 10 | cmp - <(seq 9001 9010)
   kit logs talker 2>&1 >/dev/null | grep -x 'kit: [0-9]* bytes of the log are missing here: its disk was full'
+  seen_to_be_lost
   [[ $(kit inspect -f '{{.State.Error}}' talker) == *"bytes of the log were lost"* ]]
 }
 

@@ -55,10 +55,11 @@ struct launch_plan {
   std::optional<kit::endpoint> endpoint;  ///< netns is filled in on the way
   bool tty = false;
   bool stdin_open = false;  ///< the program reads stdin (from the session); else it reads /dev/null
-  bool session = false;     ///< kit stays connected, and the program waits for it to read
+  bool session = false;     ///< kit stays connected
+  bool log = true;          ///< what the program writes is kept
   std::string container_dir, run_dir;
   unique_fd presence;                ///< the monitor's share of the root's presence lock
-  std::vector<std::string> monitor;  ///< kit-monitor's path and, after "--", what it runs at the end
+  std::vector<std::string> monitor;  ///< kit-monitor and its arguments
 };
 
 /// What a launch answers in kit.
@@ -146,7 +147,7 @@ void launch_in_launcher(const models<S, N, I>& m, launch_plan& plan, report_chan
     KIT_STEP(start_in_launcher(m.isolation, plan));
     KIT_STEP(report_started_in_launcher(report));
     tell_step("become_monitor_in_launcher", step_edge::begin);
-    descriptors.become_monitor_in_launcher(plan.monitor, plan.tty, plan.session);
+    descriptors.become_monitor_in_launcher(plan.monitor);
   } catch (...) {
     // What was made so far goes again. An error on the way back would hide the one that matters.
     try {

@@ -80,7 +80,7 @@ class monitor_descriptors {
   monitor_descriptors(launch_plan& plan, const started& made, streams_of_launch& streams, unique_fd session);
   /// execve(2) of kit-monitor, in this pid: the container's init stays its child. Does not return; throws if
   /// the program cannot be executed.
-  [[noreturn]] void become_monitor_in_launcher(const std::vector<std::string>& monitor, bool tty, bool paced);
+  [[noreturn]] void become_monitor_in_launcher(std::vector<std::string> monitor);
 
  private:
   std::vector<std::pair<int, unique_fd>> held_;  // the number it gets, and it

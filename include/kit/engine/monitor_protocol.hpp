@@ -27,9 +27,25 @@ enum frame : unsigned char {
   // monitor -> client
   stdout_data = 1,
   stderr_data = 2,
+  behind = 'B',  ///< `behind_body`: output this client did not take in time, which it was not sent
   exited = 'X',  ///< exit code, 32 bits big endian; the last frame
 };
 inline constexpr uint32_t largest_frame = 64 * 1024;
+
+/// A place in the log: old files are "log.json.NUMBER", perhaps with ".gz", and "log.json" comes after the highest of them.
+struct log_position {
+  uint64_t number = 0, offset = 0;
+};
+/// How many bytes a client was not sent, and between which places they stand in the log (number 0: they do not). Native
+/// byte order.
+struct behind_body {
+  uint64_t bytes;
+  log_position from, to;
+};
+
+/// Of the log's entries: Docker's json-file lines in log.json, or those of the Kubernetes CRI, "TIME STREAM P|F TEXT", in
+/// log.txt.
+enum class log_format : int { json, text };
 
 /// Descriptors the launcher leaves open for the monitor, by number. Each may be closed (absent).
 enum descriptor : int {

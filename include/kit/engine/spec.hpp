@@ -69,6 +69,9 @@ struct container_spec {
   std::uint64_t blkio_weight = 0;
   std::int64_t oom_score_adj = 0;
   bool oom_kill_disable = false, no_new_privileges = false, seccomp_unconfined = false;
+  std::string log_driver;           ///< "json-file" (if empty), "file" or "none"
+  std::vector<option> log_options;  ///< see log_settings (logs.hpp)
+  std::string restart;              ///< see restart_policy; empty: "no"
   bool interactive = false, tty = false, detach = false, auto_remove = false;
   bool read_only = false, init = false, privileged = false;
 };

@@ -14,6 +14,7 @@
 #include <cstring>
 #include <optional>
 
+#include "kit/engine/logs.hpp"
 #include "kit/engine/monitor_protocol.hpp"
 #include "kit/engine/terminal.hpp"
 #include "kit/system/error.hpp"
@@ -132,6 +133,19 @@ class frame_reader {
   std::size_t used_ = 0;
 };
 
+/// Shows from the log what the monitor did not send, because this process read too slowly.
+void catch_up(engine& e, const container_id& id, const behind_body& missed) {
+  const bool found =
+      missed.from.number > 0 && read_log_range(e, id, missed.from, missed.to, [](const log_entry& entry) {
+        write_all(entry.is_stderr ? 2 : 1, entry.text, entry.is_stderr ? "stderr" : "stdout");
+      });
+  if (!found)
+    this_call().log(
+        log_level::warning,
+        fmt::format("output of container {} was read too slowly: some of its next {} bytes are missing here",
+                    id.brief(), missed.bytes));
+}
+
 }  // namespace
 
 session attach(engine& e, const container_id& id) {
@@ -210,6 +224,11 @@ stream_end stream(engine& e, const container_id& id, session& s, const stream_op
         std::uint32_t code = 0;
         std::memcpy(&code, body.data(), 4);
         return {true, static_cast<int>(ntohl(code))};
+      }
+      if (options.output && *type == behind && body.size() == sizeof(behind_body)) {
+        behind_body missed{};
+        std::memcpy(&missed, body.data(), sizeof missed);
+        catch_up(e, id, missed);
       }
       if (options.output && (*type == stdout_data || *type == stderr_data))
         write_all(*type == stdout_data ? 1 : 2, body, *type == stdout_data ? "stdout" : "stderr");

@@ -214,7 +214,7 @@ monitor_descriptors::monitor_descriptors(launch_plan& plan, const started& made,
   hold(monitor::output, std::move(streams.output));
   hold(monitor::errors, std::move(streams.errors));
   hold(monitor::input, std::move(streams.input));
-  hold(monitor::log, open_file(plan.container_dir, O_RDONLY | O_DIRECTORY));
+  if (plan.log) hold(monitor::log, open_file(plan.container_dir, O_RDONLY | O_DIRECTORY));
   hold(monitor::listener, listen_at(plan.run_dir, "attach", SOCK_STREAM));
   hold(monitor::starter, std::move(session));
   hold(monitor::directory, open_file(plan.run_dir, O_RDONLY | O_DIRECTORY));
@@ -222,19 +222,14 @@ monitor_descriptors::monitor_descriptors(launch_plan& plan, const started& made,
   hold(monitor::presence, std::move(plan.presence));
 }
 
-void monitor_descriptors::become_monitor_in_launcher(const std::vector<std::string>& monitor, bool tty, bool paced) {
+void monitor_descriptors::become_monitor_in_launcher(std::vector<std::string> monitor) {
   for (int number = monitor::waiter; number < monitor::first_free; ++number) ::close(number);
   for (const auto& [number, fd] : held_)
     if (::dup2(fd.get(), number) < 0) fail_errno(errno, "hand descriptor {} to the monitor", number);
   ::close_range(monitor::first_free, ~0u, CLOSE_RANGE_CLOEXEC);
-  std::vector<std::string> args = {monitor.at(0)};
-  if (tty) args.emplace_back("-t");
-  if (paced) args.emplace_back("-s");
-  args.emplace_back("--");
-  args.insert(args.end(), monitor.begin() + 1, monitor.end());
-  const std::vector<char*> argv = argument_vector(args);
+  const std::vector<char*> argv = argument_vector(monitor);
   ::execv(argv[0], argv.data());
-  fail_errno(errno, "execute the container's monitor {}", args[0]);
+  fail_errno(errno, "execute the container's monitor {}", monitor[0]);
 }
 
 }  // namespace kit

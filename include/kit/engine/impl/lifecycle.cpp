@@ -16,6 +16,7 @@
 #include "kit/engine/images.hpp"
 #include "kit/engine/launch.hpp"
 #include "kit/engine/locks.hpp"
+#include "kit/engine/logs.hpp"
 #include "kit/engine/networks.hpp"
 #include "kit/engine/open_layer.hpp"
 #include "kit/engine/storage_options.hpp"
@@ -168,16 +169,27 @@ void insert_named(engine& e, container_record& r, const std::string& name, const
   }
 }
 
-/// The part of a plan that concerns the container's monitor.
-void plan_monitor(engine& e, const container_id& id, launch_plan& plan) {
+/// The part of a plan that concerns the container's monitor (its options: cli/monitor/monitor.cpp).
+void plan_monitor(engine& e, const container_id& id, const container_spec& spec, launch_plan& plan) {
   plan.container_dir = e.container_dir(id);
   plan.run_dir = e.bundle_dir(id);
   plan.presence = file_lock::wait(e.presence_path(), file_lock::mode::shared).release();
   const engine_config& c = e.config();
-  plan.monitor = {
-      c.libexec + "/kit-monitor", c.program, "--root", c.root, "--run-dir", c.run_dir, "internal", "finish", id.str()};
-  if (::access(plan.monitor[0].c_str(), X_OK) != 0)
-    fail(errc::not_found, "start the container: no monitor program {}; is kit installed whole?", plan.monitor[0]);
+  std::vector<std::string>& args = plan.monitor;
+  args = {c.libexec + "/kit-monitor"};
+  if (::access(args[0].c_str(), X_OK) != 0)
+    fail(errc::not_found, "start the container: no monitor program {}; is kit installed whole?", args[0]);
+  const log_settings log = log_settings_of(spec);
+  plan.log = log.kept;
+  if (plan.tty) args.emplace_back("-t");
+  // What a slow reader misses is in the log, unless that keeps not all of it: then the program waits for its starter.
+  if (plan.session && log.buffer_size == 0 && (!log.kept || log.max_size > 0)) args.emplace_back("-s");
+  if (log.format == monitor::log_format::text) args.emplace_back("-x");
+  if (log.max_size > 0)
+    args.insert(args.end(), {fmt::format("-m{}", log.max_size), fmt::format("-n{}", log.max_files)});
+  if (log.compress) args.emplace_back("-z");
+  if (log.buffer_size > 0) args.emplace_back(fmt::format("-b{}", log.buffer_size));
+  args.insert(args.end(), {"--", c.program, "--root", c.root, "--run-dir", c.run_dir, "internal", "finish", id.str()});
 }
 
 /// What `start` gives the launch path, from records and spec alone.
@@ -192,7 +204,7 @@ launch_plan plan_launch(engine& e, const container_record& r, const container_sp
   plan.tty = spec.tty;
   plan.stdin_open = spec.interactive;
   plan.session = options.attach;
-  plan_monitor(e, r.id, plan);
+  plan_monitor(e, r.id, spec, plan);
   return plan;
 }
 
@@ -283,6 +295,7 @@ container_record create(engine& e, const container_spec& wanted) {
   settle_modes(e, spec);
   e.network(network_of(e, spec).driver);
   capabilities_of(spec);
+  log_settings_of(spec);
 
   container_record r;
   r.id = random_id<container_id>();
@@ -429,10 +442,12 @@ container_record finish(engine& e, const container_id& id, int init) {
   ended.init = {};
   ended.exit_code = report ? report->code : -1;
   ended.finished_ns = report ? report->finished_ns : now_ns();
-  ended.error = ended.exit_code < 0 ? "the exit code is unknown: the monitor was gone before the container ended"
-                : report->log_bytes_lost > 0
-                    ? fmt::format("{} bytes of the log were lost: its disk was full", report->log_bytes_lost)
-                    : "";
+  ended.error =
+      ended.exit_code < 0 ? "the exit code is unknown: the monitor was gone before the container ended"
+      : report->log_bytes_lost > 0
+          ? fmt::format("{} bytes of the log were lost: its disk or its buffer was full", report->log_bytes_lost)
+          : "";
+  ended.log_bytes_lost = report ? report->log_bytes_lost : 0;
   if (r.auto_remove) {
     ended.state = container_state::removing;
     any_storage& storage = e.storage(r.storage);
@@ -515,7 +530,7 @@ void adopt(engine& e, const container_record& r) {
   run_launcher(report, [&] {
     leave_the_terminal_in_launcher();
     launch_plan plan;
-    plan_monitor(e, r.id, plan);
+    plan_monitor(e, r.id, spec_from_json(r.spec), plan);
     started init;
     init.pid = r.init.pid;
     init.start_time = r.init.start_time;
@@ -527,7 +542,7 @@ void adopt(engine& e, const container_record& r) {
     save_state_in_launcher(plan.run_dir, init);
     monitor_descriptors descriptors(plan, init, streams, {});
     report.started();
-    descriptors.become_monitor_in_launcher(plan.monitor, false, false);
+    descriptors.become_monitor_in_launcher(plan.monitor);
   });
 }
 

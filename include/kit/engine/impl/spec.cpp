@@ -93,6 +93,9 @@ void each_member(Spec& s, Visit visit) {
   visit("oom_kill_disable", s.oom_kill_disable);
   visit("no_new_privileges", s.no_new_privileges);
   visit("seccomp_unconfined", s.seccomp_unconfined);
+  visit("log_driver", s.log_driver);
+  visit("log_options", s.log_options);
+  visit("restart", s.restart);
   visit("interactive", s.interactive);
   visit("tty", s.tty);
   visit("detach", s.detach);
