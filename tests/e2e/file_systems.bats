@@ -26,7 +26,7 @@ teardown_file() { :; }
 lives() {
   [ "$(kit run --rm --storage "$1" busybox sh -c 'echo written >/file; cat /file')" = written ]
   kit run --name maker --storage "$1" busybox sh -c 'echo kept >/root/note; rm /etc/group; mkdir -p /a/b'
-  [ "$(kit diff maker | sort | tr '\n' ' ')" = 'A /a A /a/b A /root/note D /etc/group ' ]
+  [ "$(kit diff maker | sort | tr '\n' ' ')" = 'A /a A /a/b A /root/note C /etc C /root D /etc/group ' ]
   kit commit maker busybox:note
   [ "$(kit run --rm --storage "$1" busybox:note sh -c 'cat /root/note; ls /etc/group 2>/dev/null')" = kept ]
   [ "$(kit run --rm --storage overlayfs busybox:note cat /root/note)" = kept ]

@@ -148,7 +148,7 @@ void check_process(const bundle_process& p, const std::string& where) {
     if (::getrlimit64(static_cast<__rlimit_resource>(r.resource), &now) != 0)
       fail_errno(errno, "config {}: read {}", where, r.name);
     if (r.value.rlim_max > now.rlim_max && !own.effective.contains(CAP_SYS_RESOURCE))
-      fail(errc::permission, "config {}.rlimits: raise {} from {} to {}: this host gives root no CAP_SYS_RESOURCE",
+      fail(errc::unsupported, "config {}.rlimits: raise {} from {} to {}: this host gives root no CAP_SYS_RESOURCE",
            where, r.name, now.rlim_max, r.value.rlim_max);
   }
   if (p.capabilities && !own.bounding.includes(p.capabilities->bounding | p.capabilities->permitted)) {

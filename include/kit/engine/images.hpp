@@ -42,7 +42,8 @@ std::uint64_t collect_unused(engine&);
 /// Regenerates the image layout's index.json from the records.
 void write_image_index(engine&);
 void tag_image(engine&, std::string_view source, std::string_view reference);
-/// The difference between a container's layer and its image: `kit diff`.
+/// The difference between a container's layer and its image, sorted: `kit diff`. What stands above an entry that was added
+/// or deleted has changed.
 std::vector<change> diff(engine&, const container_id&);
 
 // ---- kit::engine_images ---------------------------------------------------------------------------

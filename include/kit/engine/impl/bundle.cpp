@@ -219,7 +219,13 @@ std::string seccomp_text(const std::vector<std::string>& capabilities) {
 
 json process_object(const process_plan& p) {
   json user = {{"uid", p.user.uid}, {"gid", p.user.gid}};
-  if (!p.user.additional_gids.empty()) user["additionalGids"] = p.user.additional_gids;
+  if (p.user.uid != 0 || !p.user.additional_gids.empty()) {
+    // The first group is among them: who gives it up must not escape what is denied to it (CVE-2022-36109).
+    std::vector<unsigned> groups = {p.user.gid};
+    for (unsigned g : p.user.additional_gids)
+      if (std::find(groups.begin(), groups.end(), g) == groups.end()) groups.push_back(g);
+    user["additionalGids"] = groups;
+  }
   json j = {{"terminal", p.terminal}, {"user", user}, {"args", p.args},
             {"env", p.env},           {"cwd", p.cwd}, {"noNewPrivileges", p.no_new_privileges}};
   if (p.terminal && p.rows > 0) j["consoleSize"] = {{"height", p.rows}, {"width", p.columns}};

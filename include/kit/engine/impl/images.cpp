@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <map>
 #include <set>
 
 #include "kit/engine/bundle.hpp"
@@ -209,6 +210,15 @@ std::vector<change> diff(engine& e, const container_id& id) {
   changes(e.storage(r.storage), layer{layer_id::from(id.text()), r.chain}, [&](const change& c) {
     if (c.what != change::kind::added || !std::binary_search(mounted.begin(), mounted.end(), c.path)) list.push_back(c);
   });
+  // As Docker: a directory in which something is added or deleted has changed, and so have those above it.
+  std::map<std::string, change::kind> all;
+  for (const change& c : list) all[c.path] = c.what;
+  for (const change& c : list)
+    for (std::size_t slash = c.path.rfind('/'); slash != std::string::npos && slash != 0;
+         slash = c.path.rfind('/', slash - 1))
+      all.try_emplace(c.path.substr(0, slash), change::kind::modified);
+  list.clear();
+  for (auto& [path, what] : all) list.push_back({what, path});
   return list;
 }
 
