@@ -3,6 +3,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <chrono>
 #include <csignal>
 #include <optional>
@@ -23,13 +24,13 @@ const char* const program_name = "image";
 namespace {
 
 /// While it lives, SIGINT, SIGTERM and SIGHUP ask the work to stop and clean up behind itself, instead of
-/// ending the process where it stands, and a terminal on stderr is told how far the work is. Other words go to the
-/// context around it.
+/// ending the process where it stands, and a terminal on stderr is told how far the work is, if it takes a while. Other
+/// words go to the context around it.
 class interruptible : public call_context {
  public:
-  /// `doing`: "Loading"; empty for work that shows no progress.
-  explicit interruptible(std::string_view doing = {})
-      : doing_(::isatty(STDERR_FILENO) ? doing : ""), outer_(this_call()), scope_(*this) {
+  /// `doing`: "Loading"; null for work that shows no progress.
+  explicit interruptible(const char* doing = nullptr)
+      : doing_(::isatty(STDERR_FILENO) ? doing : nullptr), outer_(this_call()), scope_(*this) {
     struct sigaction action {};
     action.sa_handler = [](int) { interrupted = 1; };
     for (int signal : {SIGINT, SIGTERM, SIGHUP}) ::sigaction(signal, &action, nullptr);
@@ -40,13 +41,14 @@ class interruptible : public call_context {
   }
   [[nodiscard]] bool cancelled() const noexcept override { return interrupted != 0; }
   void progress(std::uint64_t done, std::uint64_t total) noexcept override {
-    if (doing_.empty()) return;
+    const char* const doing = doing_;
+    if (doing == nullptr) return;
     const auto now = std::chrono::steady_clock::now();
     if (now < next_) return;
     next_ = now + std::chrono::milliseconds(100);
     try {
       const std::string of = total == 0 ? "" : fmt::format(" / {}", human_size(total));
-      fmt::print(stderr, "\r\033[K{} {}{}", doing_, human_size(done), of);
+      fmt::print(stderr, "\r\033[K{} {}{}", doing, human_size(done), of);
       shown_ = true;
     } catch (...) {  // a bar that cannot be drawn is no reason to stop
     }
@@ -55,7 +57,10 @@ class interruptible : public call_context {
     wipe();
     outer_.log(level, line);
   }
-  int step(std::string_view name, step_edge edge) noexcept override { return outer_.step(name, edge); }
+  int step(std::string_view name, step_edge edge) noexcept override {
+    if (name == "unpack_layer" && doing_ != nullptr) doing_ = "Unpacking";
+    return outer_.step(name, edge);
+  }
 
  private:
   void wipe() noexcept {
@@ -64,8 +69,8 @@ class interruptible : public call_context {
   }
 
   static inline volatile std::sig_atomic_t interrupted = 0;
-  std::string_view doing_;
-  std::chrono::steady_clock::time_point next_{};
+  std::atomic<const char*> doing_;  ///< layers are unpacked by several threads
+  std::chrono::steady_clock::time_point next_ = std::chrono::steady_clock::now() + std::chrono::milliseconds(300);
   bool shown_ = false;
   call_context& outer_;
   call_scope scope_;
@@ -163,7 +168,7 @@ int image_load(invocation& call) {
     throw usage_error(call.command(), "stdin is a terminal: name a file with -i, or redirect the input");
   std::vector<loaded_image> loaded;
   {
-    interruptible scope(quiet ? "" : "Loading");
+    interruptible scope(quiet ? nullptr : "Loading");
     loaded = load_images(call.engine(), file ? file.get() : STDIN_FILENO, file ? base_name(input) : "");
   }
   for (const loaded_image& i : loaded) {
@@ -309,7 +314,7 @@ int internal_unpack(invocation& call) {
       options(call.command(), "IMAGE STORAGE", "Unpack an image in a storage driver; kit calls this.")
           .takes(2, 2)
           .parse(call.words);
-  interruptible scope;
+  interruptible scope("Unpacking");
   unpack_image(call.engine(), find_image(call.engine(), words[0]), words[1]);
   return 0;
 }

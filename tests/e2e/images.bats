@@ -365,6 +365,41 @@ SCRIPT
   done
 }
 
+@test "a terminal is told how far a load and a first run are, if they take a while; nothing else is" {
+  local saved=$BATS_TEST_TMPDIR/saved.tar layer
+  busybox_rootfs | kit import - fresh
+  for layer in 1 2 3; do
+    kit run --name layered --network none fresh sh -c "echo $layer >/$layer; rm -f /$((layer - 1))"
+    kit commit layered fresh
+    kit rm layered
+  done
+  kit save -o "$saved" fresh
+  kit rmi fresh
+  kit system prune -f
+  export KIT_FAULT=unpack_layer:before@image,0=slow:400
+  run -0 --separate-stderr kit load -i "$saved"
+  [[ -z $stderr && $output == "Loaded image: fresh:latest" ]]
+  kit rmi fresh
+  converse <<EXPECT
+spawn -noecho kit load -i $saved
+see "Unpacking "
+see "Loaded image: fresh"
+end
+EXPECT
+  run -0 --separate-stderr kit run --rm --network none --storage vfs fresh cat /3
+  [[ -z $stderr && $output == 3 ]]
+  kit rmi fresh
+  kit load -q -i "$saved"
+  converse <<EXPECT
+spawn -noecho kit run --rm --network none --storage vfs fresh ls -d /3
+see "Unpacking "
+see "/3"
+end
+EXPECT
+  unset KIT_FAULT
+  kit rmi fresh
+}
+
 @test "twenty first runs at once of an image not yet unpacked" {
   local n pids=()
   busybox_rootfs | kit import - fresh

@@ -298,11 +298,12 @@ void check_digests(const manifest_record::layer& l, const unpacked& done) {
          l.diff_id);
 }
 
-/// The call of one thread for those that work for it: they are stopped together, and what they say comes one at a time.
+/// One call for work in parts, by one thread or several: they are stopped together, what they say comes one at a time,
+/// and their progress is that of the whole.
 class shared_call {
  public:
-  shared_call(call_context& outer, std::size_t parts, std::uint64_t total)
-      : outer_(outer), done_(parts), total_(total) {}
+  /// `total`: bytes, of all parts.
+  shared_call(std::size_t parts, std::uint64_t total) : done_(parts), total_(total) {}
   void stop() noexcept { stopped_ = true; }
 
   /// The context of a thread while it works on part `number`.
@@ -310,7 +311,8 @@ class shared_call {
    public:
     part(shared_call& all, std::size_t number) : all_(all), number_(number) { deadline = all.outer_.deadline; }
     [[nodiscard]] bool cancelled() const noexcept override { return all_.stopped_ || all_.outer_.cancelled(); }
-    void progress(std::uint64_t done, std::uint64_t) noexcept override {
+    void progress(std::uint64_t done, std::uint64_t total) noexcept override {
+      if (total == 0) return;  // a driver that copies the layer below
       const std::lock_guard lock(all_.speaking_);
       all_.sum_ += done - std::exchange(all_.done_[number_], done);
       all_.outer_.progress(all_.sum_, all_.total_);
@@ -327,7 +329,7 @@ class shared_call {
   };
 
  private:
-  call_context& outer_;
+  call_context& outer_ = this_call();
   std::mutex speaking_;
   std::vector<std::uint64_t> done_;  ///< by each part, bytes
   std::uint64_t sum_ = 0, total_;
@@ -339,15 +341,13 @@ class shared_call {
 class layers_unpacked_ahead {
  public:
   layers_unpacked_ahead(const image_store& store, any_storage& driver, std::span<const manifest_record::layer> layers,
-                        bool with_base)
+                        bool with_base, shared_call& call)
       : store_(store),
         driver_(driver),
         deletions_(driver.deletions()),
         layers_(layers),
         with_base_(with_base),
-        call_(this_call(), layers.size(),
-              std::accumulate(layers.begin(), layers.end(), std::uint64_t{0},
-                              [](auto sum, const auto& l) { return sum + l.size; })),
+        call_(call),
         arrivals_(layers.size()) {
     const std::size_t helpers = std::min<std::size_t>(std::thread::hardware_concurrency(), layers.size());
     for (std::size_t n = 1; n < helpers; ++n) try {
@@ -431,7 +431,7 @@ class layers_unpacked_ahead {
   whiteouts deletions_;
   std::span<const manifest_record::layer> layers_;
   bool with_base_;
-  shared_call call_;
+  shared_call& call_;
   std::mutex arriving_;
   std::condition_variable arrival_;
   std::vector<arrival> arrivals_;
@@ -453,16 +453,20 @@ std::vector<layer_id> unpack_layers(engine& e, const std::vector<manifest_record
     chain.insert(chain.begin(), *id);
   }
   const std::size_t had = chain.size();
+  const std::span missing = std::span(layers).subspan(had);
+  const auto add_size = [](std::uint64_t sum, const manifest_record::layer& l) { return sum + l.size; };
+  shared_call call(missing.size(), std::accumulate(missing.begin(), missing.end(), std::uint64_t{0}, add_size));
   std::optional<layers_unpacked_ahead> ahead;
-  if (had < layers.size() && can(driver, storage_ability::rebases))
-    ahead.emplace(store, driver, std::span(layers).subspan(had), had == 0);
-  while (chain.size() < layers.size()) {
-    const auto& l = layers[chain.size()];
+  if (!missing.empty() && can(driver, storage_ability::rebases)) ahead.emplace(store, driver, missing, had == 0, call);
+  for (std::size_t n = 0; n < missing.size(); ++n) {
+    const auto& l = missing[n];
     std::unique_ptr<attempt> made;
-    if (ahead) made = ahead->take(chain.size() - had, chain);
+    if (ahead) made = ahead->take(n, chain);
     auto id = known();  // by somebody who was quicker
     if (!id) {
       if (!made) {
+        shared_call::part part(call, n);
+        const call_scope scope(part);
         made = std::make_unique<attempt>(driver, chain);
         check_digests(l, KIT_STEP(unpack_layer(store, l.digest, driver, made->view())));
       }
