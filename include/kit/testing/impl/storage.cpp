@@ -134,8 +134,8 @@ void expect_error(errc code, std::string_view call_text, function_ref<void()> ca
 std::span<const check<storage_fixture>> storage_checks() {
   static const std::vector<check<storage_fixture>> all = [] {
     std::vector<check<storage_fixture>> list;
-    for (auto part : {detail::storage_call_checks(), detail::storage_tree_checks(), detail::storage_ability_checks(),
-                      detail::storage_interruption_checks()})
+    for (auto part : {detail::storage_call_checks(), detail::storage_tree_checks(), detail::storage_history_checks(),
+                      detail::storage_ability_checks(), detail::storage_interruption_checks()})
       list.insert(list.end(), part.begin(), part.end());
     return list;
   }();

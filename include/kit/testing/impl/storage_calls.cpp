@@ -406,6 +406,28 @@ void usage_grows_with_the_layer(storage_fixture& f) {
   expect(other.bytes == after.bytes && other.inodes == after.inodes, "two objects measure one layer differently");
 }
 
+void usage_shrinks_with_the_layer(storage_fixture& f) {
+  const stacked_layer l = f.base();
+  f.write(l, [](int root) { put_file(root, "kept", blob(1)); });
+  const disk_usage before = f.driver().usage(l);
+  f.write(l, [](int root) {
+    put_file(root, "gone", blob(4));
+    put_link(root, "link", "gone");
+  });
+  const disk_usage linked = f.driver().usage(l);
+  expect(linked.bytes < before.bytes + 2 * 4194304, "a file of 4 MiB with two names takes {} bytes",
+         linked.bytes - before.bytes);
+  f.write(l, [](int root) {
+    erase(root, "gone");
+    erase(root, "link");
+  });
+  f.driver().freeze(l.id);
+  const disk_usage after = f.driver().usage(l);
+  expect(after.bytes < before.bytes + 65536 && after.inodes == before.inodes,
+         "after all that was added went, usage is {} bytes and {} inodes, and was {} and {}", after.bytes, after.inodes,
+         before.bytes, before.inodes);
+}
+
 void usage_leaves_out_the_parents(storage_fixture& f) {
   const stacked_layer parent = f.frozen_base([](int root) {
     put_directory(root, "d");
@@ -535,6 +557,8 @@ constexpr check<storage_fixture> checks[] = {
 
     {"usage_grows_with_the_layer", "5: bytes and inodes of this layer, exact when nobody writes",
      usage_grows_with_the_layer},
+    {"usage_shrinks_with_the_layer", "5: bytes and inodes of this layer, exact when nobody writes",
+     usage_shrinks_with_the_layer},
     {"usage_leaves_out_the_parents", "5: of this layer alone, without its parents", usage_leaves_out_the_parents},
     {"usage_of_absent_is_not_found", "5: absent: not_found", usage_of_absent_is_not_found},
 

@@ -6,6 +6,7 @@
 #include <sys/statvfs.h>
 #include <sys/sysmacros.h>
 #include <sys/un.h>
+#include <sys/xattr.h>
 
 #include <algorithm>
 #include <cstring>
@@ -294,6 +295,29 @@ void attributes_are_kept(storage_fixture& f) {
       });
 }
 
+void attributes_can_be_removed(storage_fixture& f) {
+  need_attributes(f);
+  expect_kept(
+      f,
+      [](int root) {
+        put_file(root, "file", "1");
+        put_directory(root, "d");
+        for (const char* path : {"file", "d"}) put_attribute(root, path, "user.kept", "1");
+        for (const char* path : {"file", "d"}) put_attribute(root, path, "user.gone", "1");
+      },
+      [](int root) {
+        for (const char* path : {"file", "d"})
+          expect(::fremovexattr(open_at(root, path, O_RDONLY).get(), "user.gone") == 0, "remove an attribute: {}",
+                 errno_text(errno));
+      },
+      [](int root) {
+        for (const char* path : {"file", "d"}) {
+          expect(get_attribute(root, path, "user.gone").empty(), "a removed attribute of {} is back", path);
+          expect(get_attribute(root, path, "user.kept") == "1", "an attribute of {} is lost", path);
+        }
+      });
+}
+
 void file_capabilities_survive_copying_up(storage_fixture& f) {
   vfs_cap_data net_raw{};
   net_raw.magic_etc = VFS_CAP_REVISION_2 | VFS_CAP_FLAGS_EFFECTIVE;
@@ -477,45 +501,6 @@ void root_keeps_mode_owner_and_attributes(storage_fixture& f) {
          "the root's mode is not that of the nearest parent");
 }
 
-// ---- long chains ------------------------------------------------------------------------------------
-
-/// What a chain of layers should read as, kept beside it in memory.
-void hundred_and_twenty_eight_layers_read_as_one(storage_fixture& f) {
-  std::map<std::string, std::string> reference;
-  stacked_layer l;
-  for (int i = 0; i < 128; ++i) {
-    auto write = [&](int root) {
-      auto put = [&](const std::string& path, const std::string& text) {
-        put_file(root, path, text);
-        reference[path] = text;
-      };
-      const std::string directory = fmt::format("d{}", i % 10);
-      if (i < 10) put_directory(root, directory);
-      put(fmt::format("{}/file{}", directory, i), fmt::format("of layer {}", i));
-      put("shared", std::string(static_cast<std::size_t>(i), 's'));
-      if (i >= 30 && i % 3 == 0) {
-        const std::string old = fmt::format("d{}/file{}", (i - 30) % 10, i - 30);
-        erase(root, old);
-        reference.erase(old);
-      }
-    };
-    if (i == 0)
-      l = f.frozen_base(write);
-    else
-      l = f.frozen_above(l, write);
-  }
-  expect(l.parents.size() == 127, "the chain has {} parents", l.parents.size());
-  const stacked_layer top = f.above(l);
-  for (const auto& [layer, how] : {std::pair{l, access::read_only}, std::pair{top, access::read_write}}) {
-    std::map<std::string, std::string> seen;
-    for (const auto& [path, entry] : f.read(layer, how))
-      if (S_ISREG(entry.mode)) seen.emplace(path, entry.content);
-    for (const auto& [path, content] : reference)
-      expect(seen.contains(path) && seen[path] == content, "{} is missing or differs", path);
-    expect(seen.size() == reference.size(), "{} files are there, not {}", seen.size(), reference.size());
-  }
-}
-
 constexpr check<storage_fixture> checks[] = {
     {"deleted_files_stay_deleted", "2: the tree is the layer's; a deletion is part of it", deleted_files_stay_deleted},
     {"deleted_directories_stay_deleted", "2: the tree is the layer's; a deletion is part of it",
@@ -532,6 +517,7 @@ constexpr check<storage_fixture> checks[] = {
      lower_directories_rename_whole_or_say_exdev},
     {"lower_modes_and_owners_change", "2: full POSIX semantics: chmod, chown", lower_modes_and_owners_change},
     {"attributes_are_kept", "2: full POSIX semantics: extended attributes", attributes_are_kept},
+    {"attributes_can_be_removed", "2: full POSIX semantics: extended attributes", attributes_can_be_removed},
     {"file_capabilities_survive_copying_up", "2: full POSIX semantics: file capabilities",
      file_capabilities_survive_copying_up},
     {"times_are_kept_to_the_nanosecond", "2: full POSIX semantics: utimensat", times_are_kept_to_the_nanosecond},
@@ -545,8 +531,6 @@ constexpr check<storage_fixture> checks[] = {
      root_of_a_base_is_plain},
     {"root_keeps_mode_owner_and_attributes", "2: the root keeps its mode, owner and xattrs from the nearest parent",
      root_keeps_mode_owner_and_attributes},
-    {"hundred_and_twenty_eight_layers_read_as_one", "model: a root file system is what one sees through a chain",
-     hundred_and_twenty_eight_layers_read_as_one},
 };
 
 }  // namespace
