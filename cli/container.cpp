@@ -11,6 +11,7 @@
 #include "kit/engine/exec.hpp"
 #include "kit/engine/images.hpp"
 #include "kit/engine/lifecycle.hpp"
+#include "kit/engine/restart.hpp"
 #include "labels.hpp"
 #include "limits.hpp"
 #include "listing.hpp"
@@ -192,16 +193,25 @@ int restart(invocation& call) {
 
 int update(invocation& call) {
   limit_options limits;
-  options o(call.command(), "CONTAINER [CONTAINER...]", "Change the limits of containers, running or not.");
+  std::string policy;
+  options o(call.command(), "CONTAINER [CONTAINER...]",
+            "Change the limits, or the restart policy, of containers, running or not.");
   limits.bind(o);
+  o.value("--restart", policy, "POLICY", "no, on-failure[:MOST], always or unless-stopped");
   const arguments words = o.takes(1).example("kit update -m 256m --cpus 1 web").parse(call.words);
   container_spec changed;
   limits.apply(changed);
-  if (resources_json(changed) == "{}")
+  parse_restart_policy(policy);
+  if (resources_json(changed) == "{}" && policy.empty())
     throw usage_error(call.command(), "you must provide one or more flags when using this command");
   return for_each(words, [&](const std::string& word) {
     kit::update(
-        call.engine(), find(call, word).id, [&](container_spec& spec) { limits.apply(spec); }, changed);
+        call.engine(), find(call, word).id,
+        [&](container_spec& spec) {
+          limits.apply(spec);
+          if (!policy.empty()) spec.restart = policy;
+        },
+        changed);
     fmt::print("{}\n", word);
   });
 }
@@ -343,6 +353,7 @@ int internal_finish(invocation& call) {
   const auto found = call.engine().records().find_container(words.front());
   if (found) finish(call.engine(), found->id);
   tidy(call.engine());
+  if (found && restart_policy_of(*found).which != restart_policy::when::no) restart_when_due(call.engine(), found->id);
   return 0;
 }
 

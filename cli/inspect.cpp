@@ -7,6 +7,7 @@
 #include "kit/engine/lifecycle.hpp"
 #include "kit/engine/logs.hpp"
 #include "kit/engine/networks.hpp"
+#include "kit/engine/restart.hpp"
 #include "kit/engine/volumes.hpp"
 #include "listing.hpp"
 #include "template.hpp"
@@ -34,9 +35,9 @@ json keys_or_null(const std::vector<std::string>& list) {
 
 json describe_state(const container_record& c) {
   return {{"Status", to_string(c.state)},
-          {"Running", is_live(c)},
+          {"Running", is_live(c) || c.state == container_state::restarting},
           {"Paused", c.state == container_state::paused},
-          {"Restarting", false},
+          {"Restarting", c.state == container_state::restarting},
           {"OOMKilled", c.oom_killed},
           {"Dead", false},
           {"Pid", is_live(c) ? c.init.pid : 0},
@@ -158,6 +159,7 @@ json describe(kit::engine& engine, const container_record& c) {
   std::vector<std::string> argv = entrypoint;
   argv.insert(argv.end(), command.begin(), command.end());
   const log_settings log = log_settings_of(spec);
+  const restart_policy restart = parse_restart_policy(spec.restart);
   const std::string network = either(spec.network, engine.config().network);
 
   return {{"Id", c.id.str()},
@@ -170,6 +172,7 @@ json describe(kit::engine& engine, const container_record& c) {
           {"HostnamePath", engine.bundle_dir(c.id) + "/hostname"},
           {"HostsPath", engine.bundle_dir(c.id) + "/hosts"},
           {"LogPath", log.kept ? engine.container_dir(c.id) + "/" + log.file_name() : ""},
+          {"RestartCount", c.restarts},
           {"LogBytesLost", log_bytes_lost(engine, c)},
           {"Name", "/" + c.name},
           {"Driver", c.storage},
@@ -177,6 +180,7 @@ json describe(kit::engine& engine, const container_record& c) {
           {"Isolation", c.isolation},
           {"HostConfig",
            {{"LogConfig", {{"Type", either(spec.log_driver, "json-file")}, {"Config", pairs(spec.log_options)}}},
+            {"RestartPolicy", {{"Name", to_string(restart.which)}, {"MaximumRetryCount", restart.most}}},
             {"NetworkMode", network},
             {"AutoRemove", c.auto_remove},
             {"Privileged", spec.privileged},

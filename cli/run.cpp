@@ -5,6 +5,7 @@
 #include "environment.hpp"
 #include "kit/engine/attach.hpp"
 #include "kit/engine/lifecycle.hpp"
+#include "kit/engine/restart.hpp"
 #include "labels.hpp"
 #include "limits.hpp"
 #include "trace.hpp"
@@ -74,6 +75,7 @@ struct container_options {
         .value("--stop-timeout", stop_timeout, "SECONDS", "How long `kit stop` waits before it kills (10)")
         .value("--pull", pull, "WHEN", "missing or never: images come by `kit load` and `kit import`")
         .flag("-q,--quiet", quiet, "As Docker's: nothing is pulled")
+        .value("--restart", spec.restart, "POLICY", "no, on-failure[:MOST], always or unless-stopped")
         .value("--log-driver", spec.log_driver, "DRIVER", "json-file, file (plain text lines) or none")
         .values("--log-opt", log_options, "KEY=VALUE", "max-size, max-file, compress, mode, max-buffer-size")
         .value("--cidfile", cidfile, "FILE", "Write the container's id to a new file")
@@ -109,6 +111,8 @@ struct container_options {
     if (!pull.empty() && pull != "missing" && pull != "never")
       fail(errc::invalid, "--pull \"{}\": missing or never is expected: kit pulls nothing", pull);
     if (!userns.empty() && userns != "host") fail(errc::invalid, "--userns: invalid USER mode: {}", userns);
+    if (parse_restart_policy(spec.restart).which != restart_policy::when::no && spec.auto_remove)
+      fail(errc::invalid, "conflicting options: --restart and --rm");
     if (!spec.name.empty()) check_container_name(spec.name);
     if (!spec.stop_signal.empty()) parse_signal(spec.stop_signal);
     return spec;

@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 
 #include "kit/engine/reconcile.hpp"
+#include "kit/engine/restart.hpp"
 #include "kit/system/process.hpp"
 #include "listing.hpp"
 #include "template.hpp"
@@ -116,6 +117,49 @@ int system_check(invocation& call) {
     code = std::max(code, f.needs_person ? 2 : 1);
   }
   return code;
+}
+
+int system_start(invocation& call) {
+  options(
+      call.command(), "",
+      "Start containers that do not run and should, by their restart policy: those with `always`; with\n"
+      "`unless-stopped` or `on-failure` unless somebody stopped them, or they ended well. For the time after a boot.")
+      .parse(call.words);
+  int code = 0;
+  for (const brought_back& b : start_what_should_run(call.engine())) {
+    if (b.error.empty()) {
+      fmt::print("{}\n", b.container.name);
+      continue;
+    }
+    fmt::print(stderr, "kit: start {}: {}\n", b.container.name, b.error);
+    code = call.verb.failure;
+  }
+  tidy_beside(call.engine());
+  return code;
+}
+
+int generate_systemd(invocation& call) {
+  options(call.command(), "", "Print a systemd unit that starts, at each boot, what `kit system start` does.")
+      .example("kit generate systemd >/etc/systemd/system/kit.service && systemctl enable kit")
+      .parse(call.words);
+  const engine_config& c = call.engine().config();
+  // The containers outlive the command that starts them.
+  fmt::print(R"([Unit]
+Description=Containers of kit in {1}
+After=local-fs.target network.target
+RequiresMountsFor={1}
+
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+KillMode=process
+ExecStart={0} --root {1} --run-dir {2} system start
+
+[Install]
+WantedBy=multi-user.target
+)",
+             c.program, c.root, c.run_dir);
+  return 0;
 }
 
 int system_prune(invocation& call) {

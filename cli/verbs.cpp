@@ -89,6 +89,8 @@ constexpr verb table[] = {
     {"plugin check",      "Run the conformance suite on a plugin",                   "driver",    1,   plugin_check},
     {"system info",       "Describe this kit and this host",                         "",          1,   system_info},
     {"system check",      "Bring records and kernel back together",                  "",          2,   system_check},
+    {"system start",      "Start what should run, after a boot",                     "",          1,   system_start},
+    {"generate systemd",  "Print a unit that does so at each boot",                  "",          1,   generate_systemd},
     {"system prune",      "Remove what nothing uses",                                "",          1,   system_prune},
     {"bench",             "Measure this kit, beside other runtimes",                 "",          1,   bench},
     {"version",           "Print the version",                                       "",          1,   version},

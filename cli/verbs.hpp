@@ -130,6 +130,8 @@ int bench(invocation&);      // system.cpp
 int system_check(invocation&);
 int system_info(invocation&);
 int system_prune(invocation&);
+int system_start(invocation&);
+int generate_systemd(invocation&);
 int version(invocation&);
 int completion_bash(invocation&);  // completion.cpp
 int internal_complete(invocation&);

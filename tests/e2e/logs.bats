@@ -183,13 +183,13 @@ monitor_of() { awk '{print $4}' "/proc/$(pid_of "$1")/stat"; }
 }
 
 @test "log options that are wrong leave nothing" {
-  fails_with 125 "unknown log driver" kit create --log-driver paper busybox true
-  fails_with 125 "unknown log opt 'colour'" kit create --log-opt colour=red busybox true
-  fails_with 125 "max-size" kit create --log-opt max-size=much busybox true
-  fails_with 125 "max-file" kit create --log-opt max-size=1m --log-opt max-file=0 busybox true
-  fails_with 125 "compress" kit create --log-opt compress=true busybox true
-  fails_with 125 "mode" kit create --log-opt mode=maybe busybox true
-  fails_with 125 "KEY=VALUE" kit create --log-opt max-size busybox true
+  fails_with 125 "unknown log driver" kit run --log-driver paper busybox true
+  fails_with 125 "unknown log opt 'colour'" kit run --log-opt colour=red busybox true
+  fails_with 125 "max-size" kit run --log-opt max-size=much busybox true
+  fails_with 125 "max-file" kit run --log-opt max-size=1m --log-opt max-file=0 busybox true
+  fails_with 125 "compress" kit run --log-opt compress=true busybox true
+  fails_with 125 "mode" kit run --log-opt mode=maybe busybox true
+  fails_with 125 "KEY=VALUE" kit run --log-opt max-size busybox true
   [ -z "$(kit ps -aq)" ]
 }
 

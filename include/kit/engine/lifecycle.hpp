@@ -25,7 +25,8 @@ struct session {
 };
 
 struct start_options {
-  bool attach = false;  ///< hand out the session; output waits for its reader (no byte is lost)
+  bool attach = false;     ///< hand out the session; output waits for its reader (no byte is lost)
+  bool by_policy = false;  ///< as restart_when_due() does, whose stamp the container has; else nothing happens
 };
 
 /// Runs a created or exited container. Returns once its program runs (execve succeeded). Throws: conflict if it runs

@@ -237,14 +237,16 @@ stream_end stream(engine& e, const container_id& id, session& s, const stream_op
 }
 
 int conclude(engine& e, const container_id& id, session& s, const stream_end& end) {
+  bool restarts = false;
   try {
-    KIT_STEP(finish(e, id));
+    restarts = KIT_STEP(finish(e, id)).state == container_state::restarting;
   } catch (const error& x) {
     if (x.code() != errc::not_found) throw;  // somebody else removed it meanwhile
   }
-  // Without this word the monitor goes on as `kit internal finish`, which tidies up beside the user's next command.
+  // Without this word the monitor goes on as `kit internal finish`, which tidies up beside the user's next command, and
+  // restarts what is to be.
   const char word = static_cast<char>(will_finish);
-  if (!needs_tidying(e)) ::send(s.monitor.get(), &word, 1, MSG_NOSIGNAL);
+  if (!restarts && !needs_tidying(e)) ::send(s.monitor.get(), &word, 1, MSG_NOSIGNAL);
   s.monitor.reset();
   return end.exit_code;
 }

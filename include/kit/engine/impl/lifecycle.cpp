@@ -10,6 +10,7 @@
 #include <nlohmann/json.hpp>
 #include <thread>
 
+#include "beside.hpp"
 #include "kit/engine/attach.hpp"
 #include "kit/engine/bundle.hpp"
 #include "kit/engine/clock.hpp"
@@ -19,6 +20,7 @@
 #include "kit/engine/logs.hpp"
 #include "kit/engine/networks.hpp"
 #include "kit/engine/open_layer.hpp"
+#include "kit/engine/restart.hpp"
 #include "kit/engine/storage_options.hpp"
 #include "kit/engine/volumes.hpp"
 #include "kit/system/error.hpp"
@@ -296,6 +298,8 @@ container_record create(engine& e, const container_spec& wanted) {
   e.network(network_of(e, spec).driver);
   capabilities_of(spec);
   log_settings_of(spec);
+  if (parse_restart_policy(spec.restart).which != restart_policy::when::no && spec.auto_remove)
+    fail(errc::invalid, "conflicting options: --restart and --rm");
 
   container_record r;
   r.id = random_id<container_id>();
@@ -339,6 +343,8 @@ session start(engine& e, const container_id& id, const start_options& options) {
   container_record r = e.records().container(id.text());
   if (is_live(r) || record_lost_start(e, r)) fail(errc::conflict, "container {} is already running", r.name);
   if (r.state == container_state::removing) fail(errc::conflict, "container {} is being removed", r.name);
+  const bool waits = r.state == container_state::restarting && r.init.pid == ::getpid();
+  if (options.by_policy && !waits) return {};  // it was stopped, or started, meanwhile
   container_spec spec = spec_from_json(r.spec);
   const auto manifest = e.records().manifest(r.image_digest);
   if (!manifest) fail(errc::not_found, "start {}: its image {} is gone from the records", r.name, r.image);
@@ -394,6 +400,9 @@ session start(engine& e, const container_id& id, const start_options& options) {
         r.error.clear();
         r.started_ns = now_ns();
         r.finished_ns = 0;
+        r.stopped = false;
+        r.log_bytes_lost = 0;
+        if (!options.by_policy) r.restarts = 0, r.restart_delay_ms = 0;
         e.records().update(r);
         if (endpoint && made.attached) {
           endpoint->attachment = to_json(*made.attached);
@@ -448,6 +457,7 @@ container_record finish(engine& e, const container_id& id, int init) {
           ? fmt::format("{} bytes of the log were lost: its disk or its buffer was full", report->log_bytes_lost)
           : "";
   ended.log_bytes_lost = report ? report->log_bytes_lost : 0;
+  if (r.init.boot_id == boot_id()) plan_restart(ended);
   if (r.auto_remove) {
     ended.state = container_state::removing;
     any_storage& storage = e.storage(r.storage);
@@ -476,28 +486,30 @@ void tidy(engine& e) {
   if (needs_tidying(e)) e.records().checkpoint();
 }
 
-void tidy_beside(engine& e) {
-  if (!needs_tidying(e)) return;
-  const engine_config& c = e.config();
-  make_directories(e.run_dir(), 0711);
-  // The process inherits it, and lets go of it by its end.
-  const file_lock alone = file_lock::try_directory(e.run_dir());
-  if (!alone) return;
-  std::vector<std::string> args = {c.program, "--root", c.root, "--run-dir", c.run_dir, "internal", "tidy"};
-  const std::vector<char*> argv = argument_vector(args);
+void run_beside(std::vector<std::string> command, int kept) {
+  const std::vector<char*> argv = argument_vector(command);
   posix_spawn_file_actions_t files;
   posix_spawnattr_t attributes;
   ::posix_spawn_file_actions_init(&files);
   ::posix_spawnattr_init(&attributes);
   for (int fd : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO})
     ::posix_spawn_file_actions_addopen(&files, fd, "/dev/null", O_RDWR, 0);
-  ::posix_spawn_file_actions_adddup2(&files, alone.get(), alone.get());
+  if (kept >= 0) ::posix_spawn_file_actions_adddup2(&files, kept, kept);
   ::posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSID);
   pid_t pid = 0;
   const int failed = ::posix_spawn(&pid, argv[0], &files, &attributes, argv.data(), environ);
   ::posix_spawn_file_actions_destroy(&files);
   ::posix_spawnattr_destroy(&attributes);
-  if (failed != 0) this_call().log(log_level::warning, fmt::format("execute {}: {}", args[0], errno_text(failed)));
+  if (failed != 0) this_call().log(log_level::warning, fmt::format("execute {}: {}", command[0], errno_text(failed)));
+}
+
+void tidy_beside(engine& e) {
+  if (!needs_tidying(e)) return;
+  const engine_config& c = e.config();
+  make_directories(e.run_dir(), 0711);
+  // The process inherits it, and lets go of it by its end.
+  const file_lock alone = file_lock::try_directory(e.run_dir());
+  if (alone) run_beside({c.program, "--root", c.root, "--run-dir", c.run_dir, "internal", "tidy"}, alone.get());
 }
 
 std::optional<launch_state> lost_start(engine& e, const container_record& r) {
@@ -548,6 +560,7 @@ void adopt(engine& e, const container_record& r) {
 
 container_record current(engine& e, container_record r) {
   if (!is_live(r)) {
+    if (restart_is_orphaned(r)) restart_beside(e, r.id);
     if (::access(e.bundle_dir(r.id).c_str(), F_OK) != 0) return r;
     const auto lock = try_lock_container(e, r.id);
     if (!lock) return r;  // it is being started, or finished
@@ -564,11 +577,14 @@ container_record current(engine& e, container_record r) {
 void kill(engine& e, const container_id& id, int signal) {
   const container_record r = current(e, e.records().container(id.text()));
   if (!is_live(r)) fail(errc::not_found, "container {} is not running", r.name);
+  if (signal == SIGKILL || signal == stop_signal(e, r)) forgo_restart(e, id);
   e.isolation(r.isolation).signal(e.as_container(r), signal, reach::init);
 }
 
 void stop(engine& e, const container_id& id, int signal, milliseconds timeout) {
   const container_record r = current(e, e.records().container(id.text()));
+  const bool restarts = restart_policy_of(r).which != restart_policy::when::no;
+  if (restarts) forgo_restart(e, id);
   if (!is_live(r)) return;
   const unique_fd init = open_process(r.init.pid, r.init.start_time);
   if (init) {
@@ -595,6 +611,8 @@ void stop(engine& e, const container_id& id, int signal, milliseconds timeout) {
   } catch (const error& x) {
     if (x.code() != errc::not_found) throw;  // --rm: the monitor was quicker
   }
+  // Who finished it may have looked before this command was heard of.
+  if (restarts) forgo_restart(e, id);
 }
 
 int wait(engine& e, const container_id& id) {
@@ -629,7 +647,7 @@ int wait(engine& e, const container_id& id) {
 
 void remove(engine& e, const container_id& id, bool force, bool with_volumes) {
   container_record r = current(e, e.records().container(id.text()));
-  if (is_live(r)) {
+  if (is_live(r) || r.state == container_state::restarting) {
     if (!force)
       fail(errc::conflict, "cannot remove container {}: it is running; stop it first, or use --force", r.name);
     stop(e, id, SIGKILL, milliseconds(10000));
@@ -639,7 +657,8 @@ void remove(engine& e, const container_id& id, bool force, bool with_volumes) {
     r = *still;
   else
     return;
-  if (is_live(r)) fail(errc::conflict, "cannot remove container {}: it was started again meanwhile", r.name);
+  if (is_live(r) || r.state == container_state::restarting)
+    fail(errc::conflict, "cannot remove container {}: it was started again meanwhile", r.name);
   r.state = container_state::removing;
   in_step("record_removal", [&] { e.records().releasing([&] { e.records().update(r); }); });
   any_storage& storage = e.storage(r.storage);

@@ -15,6 +15,7 @@
 #include "kit/engine/lifecycle.hpp"
 #include "kit/engine/locks.hpp"
 #include "kit/engine/networks.hpp"
+#include "kit/engine/restart.hpp"
 #include "kit/engine/volumes.hpp"
 #include "kit/image/store.hpp"
 #include "kit/system/cgroup.hpp"
@@ -115,6 +116,9 @@ void check_container(engine& e, const container_id& id, report& out) {
   } else if (lost_start(e, r)) {
     lock.reset();
     out.found(object, "it was started, and the records do not say so", "{}recorded", [&] { current(e, r); });
+  } else if (restart_is_orphaned(r)) {
+    lock.reset();
+    out.found(object, "it is to be restarted, and nobody is at it", "{}started", [&] { restart_beside(e, id); });
   } else if (::access(e.bundle_dir(id).c_str(), F_OK) == 0) {
     out.found(object, "a start was interrupted", "its remains {}removed", [&] { end_run(e, r, [] {}); });
   }
