@@ -273,6 +273,24 @@ int rm(invocation& call) {
   });
 }
 
+int container_move(invocation& call) {
+  std::string storage;
+  const arguments words =
+      options(call.command(), "CONTAINER [CONTAINER...]",
+              "Take containers that do not run to another storage driver, with all that they have changed. Cut short "
+              "at any\n"
+              "point, each is whole by the one or by the other, and `kit system check` removes what is left over.")
+          .value("--storage", storage, "DRIVER", "To this one")
+          .takes(1)
+          .example("kit stop web && kit container move --storage btrfs web && kit start web")
+          .parse(call.words);
+  if (storage.empty()) throw usage_error(call.command(), "--storage is needed: the driver to move to");
+  return for_each(words, [&](const std::string& word) {
+    move_container(call.engine(), find(call, word).id, storage);
+    fmt::print("{}\n", word);
+  });
+}
+
 int rename(invocation& call) {
   const arguments words =
       options(call.command(), "CONTAINER NAME", "Give a container another name.").takes(2, 2).parse(call.words);

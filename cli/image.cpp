@@ -108,13 +108,29 @@ int image_history(invocation& call) {
 }
 
 int image_prune(invocation& call) {
-  bool force = false, all = false;
+  bool force = false, all = false, dry_run = false;
+  std::string storage;
   std::vector<std::string> filter_texts;
-  options(call.command(), "", "Remove images without a name that no container uses.")
+  options(
+      call.command(), "",
+      "Remove images without a name that no container uses. With --storage, no image: only what that storage driver\n"
+      "has unpacked and no container stands on; it is unpacked again when a container needs it there.")
       .flag("-a,--all", all, "Also those with a name")
       .flag("-f,--force", force, "Do not ask")
       .values("--filter", filter_texts, "KEY=VALUE", "label")
+      .value("--storage", storage, "DRIVER", "Free the unpacked layers of this driver; images stay")
+      .flag("--dry-run", dry_run, "With --storage: only tell how much that frees")
+      .example("kit image prune --storage vfs")
       .parse(call.words);
+  if (!storage.empty()) {
+    if (all || !filter_texts.empty())
+      throw usage_error(call.command(), "--storage removes no image: --all and --filter have no meaning with it");
+    const std::uint64_t freed = remove_unpacked(call.engine(), storage, dry_run);
+    fmt::print("Total {} space: {}\n", dry_run ? "reclaimable" : "reclaimed", human_size(freed));
+    return 0;
+  }
+  if (dry_run)
+    throw usage_error(call.command(), "--dry-run is for --storage; `kit system prune --dry-run` tells the rest");
   const std::vector<filter> filters = parse_filters(filter_texts, {"label"});
   if (!force && !confirm(all ? "This will remove all images without at least one container associated to them."
                              : "This will remove all dangling images."))
@@ -164,6 +180,21 @@ int image_tag(invocation& call) {
                               .parse(call.words);
   tag_image(call.engine(), words[0], words[1]);
   return 0;
+}
+
+int image_unpack(invocation& call) {
+  std::string storage = call.config.storage;
+  const arguments words = options(call.command(), "IMAGE [IMAGE...]",
+                                  "Unpack images in a storage driver ahead of their first container there.")
+                              .value("--storage", storage, "DRIVER", "In this driver (the default one)")
+                              .takes(1)
+                              .example("kit image unpack --storage vfs debian:12")
+                              .parse(call.words);
+  return for_each(words, [&](const std::string& word) {
+    (void)call.engine().storage(storage);
+    ensure_unpacked(call.engine(), find_image(call.engine(), word), storage);
+    fmt::print("{}\n", word);
+  });
 }
 
 }  // namespace kit::cli

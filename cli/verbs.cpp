@@ -72,6 +72,8 @@ constexpr verb table[] = {
     {"image history",     "Show how an image came about",                            "image",     1,   image_history},
     {"image prune",       "Remove images without a name",                            "",          1,   image_prune},
     {"image inspect",     "Show all that is known of images",                        "image",     1,   image_inspect},
+    {"image unpack",      "Unpack images in a storage driver ahead of their use",    "image",     1,   image_unpack},
+    {"container move",    "Take containers to another storage driver",               "container", 1,   container_move},
     {"network ls",        "List networks",                                           "",          1,   network_ls},
     {"network inspect",   "Show all that is known of networks",                      "network",   1,   network_inspect},
     {"volume create",     "Make a volume: a directory that outlives containers",     "",          1,   volume_create},

@@ -80,6 +80,7 @@ int diff(invocation&);
 int exec(invocation&);
 int kill(invocation&);
 int pause(invocation&);
+int container_move(invocation&);
 int rename(invocation&);
 int rm(invocation&);
 int start(invocation&);
@@ -104,6 +105,7 @@ int image_history(invocation&);
 int image_prune(invocation&);
 int image_rm(invocation&);
 int image_tag(invocation&);
+int image_unpack(invocation&);
 int image_import(invocation&);  // archive.cpp, in kit-image
 int image_load(invocation&);
 int image_save(invocation&);

@@ -74,13 +74,106 @@ usable() { kit driver ls --format '{{.Family}} {{.Usable}} {{.Name}}' | sed -n '
   [ "$(kit inspect -f '{{.GraphDriver.Name}} {{.State.Status}}' kept)" = "overlayfs exited" ]
   [ "$(kit diff kept)" = "A /file" ]
   kit start kept
+  within 10 is_exited kept
   kit commit kept kept:image >/dev/null
   # The image, made by one driver, runs on the other.
   [ "$(kit run --name new kept:image cat /file)" = kept ]
   [ "$(kit inspect -f '{{.GraphDriver.Name}}' new)" = vfs ]
   kit config set storage overlayfs
   kit start new
+  within 10 is_exited new
   kit rm old kept new >/dev/null
   kit rmi kept:image >/dev/null
   echo '{}' >"$KIT_CONFIG"
+}
+
+# Every kind of change there is, in the container $1 of the image `linked`.
+change_everything() {
+  kit run --name "$1" "${@:2}" linked sh -c '
+    echo changed >/srv/file; echo new >/srv/new; rm /srv/gone; rm -r /srv/tree; mkdir /srv/tree; echo other >/srv/tree/only
+    rm -r /srv/becomes-file; echo file >/srv/becomes-file; rm /srv/becomes-directory; mkdir /srv/becomes-directory
+    echo below >/srv/becomes-directory/below; ln -s /nowhere /srv/link; mkfifo /srv/fifo; chmod 4711 /srv/mode; chown 1000:2000 /srv/owner
+    chmod 700 /srv/directory; touch -d "2001-02-03 04:05:06" /srv/directory /srv/time /opt
+    ln /srv/one /srv/three; echo again >>/srv/alone; truncate -s 3M /srv/sparse
+    echo odd >"/srv/a
+b"'
+}
+
+@test "a container moved to another driver and back is identical, to the last link and nanosecond" {
+  local rootfs=$BATS_TEST_TMPDIR/rootfs name
+  mkdir "$rootfs"
+  kit create --name base busybox true >/dev/null
+  kit export base | tar -C "$rootfs" -x
+  mkdir -p "$rootfs"/srv/{tree/deep,becomes-file/x,directory} "$rootfs/opt/far"
+  for name in file gone tree/a tree/deep/b becomes-directory mode owner time one alone sparse directory/kept; do
+    echo "$name" >"$rootfs/srv/$name"
+  done
+  ln "$rootfs/srv/one" "$rootfs/srv/two"
+  ln "$rootfs/srv/alone" "$rootfs/opt/far/alone"
+  setfattr -n user.kit -v value "$rootfs/srv/directory"
+  tar --xattrs -C "$rootfs" -c . | kit import -c 'CMD ["sh"]' - linked >/dev/null
+  kit rm base >/dev/null
+  local driver before changes storages
+  mapfile -t storages < <(usable)
+  change_everything moves --storage overlayfs
+  # The same tree gives the same bytes: modes, owners, times, attributes, links and content are in them.
+  before=$(kit export moves | sha256sum)
+  changes=$(kit diff moves)
+  [[ $changes == *"D /srv/gone"* && $changes == *"A /srv/three"* ]]
+  for driver in "${storages[@]}" overlayfs; do
+    kit container move --storage "$driver" moves
+    [ "$(kit inspect -f '{{.GraphDriver.Name}}' moves)" = "$driver" ]
+    [ "$(kit export moves | sha256sum)" = "$before" ]
+    diff <(echo "$changes") <(kit diff moves)
+    [ -z "$(kit system check)" ]
+  done
+  kit export moves | tar -tv | grep -q 'srv/three link to .*srv/one'
+  # It runs where it came to.
+  kit container move --storage vfs moves
+  kit start moves
+  within 10 is_exited moves
+  kit rm moves >/dev/null
+}
+
+@test "what cannot be moved is refused, and stays as it is" {
+  kit run -d --name runs busybox sleep 1000 >/dev/null
+  fails_with 1 "cannot move container runs: it is running; stop it first" kit container move --storage vfs runs
+  kit create --name stays busybox true >/dev/null
+  fails_with 1 'no storage driver "absent"' kit container move --storage absent stays
+  fails_with 1 "cannot move container stays to aufs: it does not work here" kit container move --storage aufs stays
+  fails_with 1 "--storage is needed" kit container move stays
+  fails_with 1 "no such container: absent" kit container move --storage vfs absent
+  [ "$(kit inspect -f '{{.GraphDriver.Name}}' stays)" = overlayfs ]
+  # Where it is already: nothing to do.
+  kit container move --storage overlayfs stays
+  kit rm -f runs stays >/dev/null
+  [ -z "$(kit system check)" ]
+}
+
+@test "image unpack works ahead, image prune frees what nobody stands on, and the images stay" {
+  layers() { find "$KIT_ROOT/storage/$1/layers" -mindepth 1 -maxdepth 1 2>/dev/null | wc -l; }
+  kit image unpack --storage vfs busybox linked
+  [ "$(layers vfs)" -ge 2 ]
+  kit create --name user --storage vfs busybox true >/dev/null
+  local used
+  used=$(layers vfs)
+  run kit image prune --storage vfs --dry-run
+  [[ $output =~ ^"Total reclaimable space: "[1-9] ]]
+  [ "$(layers vfs)" -eq "$used" ]
+  kit image prune --storage vfs
+  # The container's own and its image's are left.
+  [ "$(layers vfs)" -eq 2 ]
+  [ "$(kit image prune --storage vfs)" = "Total reclaimed space: 0B" ]
+  kit start user
+  within 10 is_exited user
+  kit rm -f user >/dev/null
+  kit image prune --storage vfs
+  [ "$(layers vfs)" -eq 0 ]
+  [ -z "$(kit system check)" ]
+  kit images --format '{{.Repository}}' | grep -qx linked
+  [ "$(kit run --rm --storage vfs linked cat /srv/file)" = file ]
+  fails_with 1 'no storage driver "absent"' kit image prune --storage absent
+  fails_with 1 "have no meaning with it" kit image prune --storage vfs --all
+  fails_with 1 "--dry-run is for --storage" kit image prune --dry-run
+  fails_with 1 "no such image: absent" kit image unpack absent
 }

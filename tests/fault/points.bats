@@ -49,3 +49,21 @@ load common
   [ "$(ls -A "$directory")" = file ]
 }
 @test "import" { cut_short import 10 nothing kit import "$BATS_FILE_TMPDIR/rootfs.tar" made; }
+# Killed anywhere, the container is whole, by the one driver or by the other.
+@test "container move" {
+  cat >"$BATS_TEST_TMPDIR/move" <<'MOVE'
+kit container move --storage vfs victim
+unset KIT_FAULT
+[[ $(kit diff victim) == 'A /srv/more' && $(kit export victim | tar -xO srv/more) == more ]] || echo "$(kit diff victim)" >"$1"
+kit start victim || echo "does not start" >"$1"
+MOVE
+  prepare() { changed; kit image unpack --storage vfs busybox >/dev/null; }
+  cut_short move 3 prepare bash "$BATS_TEST_TMPDIR/move" "$BATS_TEST_TMPDIR/wrong"
+  [ ! -e "$BATS_TEST_TMPDIR/wrong" ] || { cat "$BATS_TEST_TMPDIR/wrong"; return 1; }
+}
+@test "image prune" {
+  kit image prune --storage vfs >/dev/null
+  inventory >"$BATS_FILE_TMPDIR/before"
+  prepare() { unpacked_elsewhere; kit image unpack --storage vfs made >/dev/null; }
+  cut_short prune 2 prepare kit image prune --storage vfs
+}

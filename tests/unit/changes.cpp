@@ -3,12 +3,15 @@
 
 #include <fcntl.h>
 #include <sys/stat.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #include <catch2/catch.hpp>
 #include <cstdio>
 #include <cstdlib>
+#include <map>
 #include <random>
+#include <set>
 
 #include "drivers/storage/overlayfs.hpp"
 #include "drivers/storage/vfs.hpp"
@@ -233,4 +236,101 @@ TEMPLATE_TEST_CASE("changes() asks the driver or compares the views, to one answ
   CHECK_THROWS_AS(got(layer{random_id<layer_id>(), {}}), error);
   d.remove(high.id);
   d.remove(low.id);
+}
+
+namespace {
+
+/// Which names are links to one file: each file's names, those with one left out.
+std::set<std::set<std::string>> links_of(int root) {
+  std::map<ino_t, std::set<std::string>> names;
+  for (const auto& [path, entry] : read_tree(root))
+    if (!S_ISDIR(entry.mode) && !path.empty()) names[status(root, path).st_ino].insert(path);
+  std::set<std::set<std::string>> groups;
+  for (const auto& [inode, group] : names)
+    if (group.size() > 1) groups.insert(group);
+  return groups;
+}
+
+/// What an image holds, and every way of changing it.
+void put_image(int root) {
+  for (const char* name : {"dir", "dir/deep", "gone", "becomes-file", "touched", "attributes"})
+    put_directory(root, name);
+  for (const char* name : {"file", "dir/deep/file", "gone/file", "becomes-file/x", "becomes-directory", "one", "pair",
+                           "parted", "joined", "mode", "time"})
+    put_file(root, name, name);
+  put_link(root, "dir/two", "one");
+  put_link(root, "dir/pair", "pair");
+  put_link(root, "dir/parted", "parted");
+  put_symlink(root, "symlink", "file");
+  put_attribute(root, "attributes", "user.old", "v");
+  for (const char* name : {"dir", "dir/deep", "touched"}) set_time(root, name, 1'000'000'007);
+}
+void change_all(int root) {
+  put_file(root, "file", "changed");
+  erase(root, "gone");
+  erase(root, "becomes-file");
+  put_file(root, "becomes-file", "file");
+  erase(root, "becomes-directory");
+  put_directory(root, "becomes-directory");
+  put_file(root, "becomes-directory/below", "below");
+  put_link(root, "three", "one");  // a new name of what the image has
+  append_file(root, "pair", " written by one of two names");
+  erase(root, "dir/parted");
+  put_file(root, "dir/parted", "parted");
+  erase(root, "joined");
+  put_link(root, "joined", "mode");
+  set_mode(root, "mode", 04711);
+  set_owner(root, "mode", 1000, 2000);
+  set_time(root, "time", 1'234'567'890'123'456'789);
+  set_time(root, "touched", 2'000'000'001);  // no change, and yet carried
+  ::fremovexattr(open_at(root, "attributes", O_RDONLY).get(), "user.old");
+  put_attribute(root, "attributes", "user.new", "v");
+  erase(root, "symlink");
+  put_symlink(root, "symlink", "elsewhere");
+  put_node(root, "fifo", S_IFIFO | 0600);
+  put_node(root, "device", S_IFCHR | 0600, 0x0105);
+  put_file(root, "odd\nname", "odd");
+  set_mode(root, ".", 0751);
+}
+
+}  // namespace
+
+TEMPLATE_TEST_CASE("changes carried to another driver make its view alike, to the last link", "",
+                   (std::pair<drivers::overlayfs, drivers::vfs>), (std::pair<drivers::vfs, drivers::overlayfs>),
+                   (std::pair<drivers::overlayfs, drivers::overlayfs>), (std::pair<drivers::vfs, drivers::vfs>)) {
+  need_root();
+  directory here;
+  const auto config = [&](const char* name) { return driver_config{here.path() + "/" + name, {}, {}, {}, {}}; };
+  typename TestType::first_type from(config("from"));
+  typename TestType::second_type to(config("to"));
+  const auto image = random_id<layer_id>(), own = random_id<layer_id>();
+  const std::vector<layer_id> chain{image};
+  const auto make = [&](auto& d, auto fill) {
+    d.create({image, {}}, {});
+    fill(open_layer(d, layer{image, {}}, access::read_write).get());
+    d.freeze(image);
+    d.create({own, chain}, {});
+  };
+  make(from, put_image);
+  make(to, [&](int root) {
+    copy_tree(open_layer(from, layer{image, {}}, access::read_only).get(), open_at(root, ".", O_RDONLY).get());
+  });
+  const layer l{own, chain};
+  {
+    const unique_fd root = open_layer(from, l, access::read_write);
+    change_all(root.get());
+  }
+  std::vector<std::string> paths;
+  changes(from, l, [&](const change& c) { paths.push_back(c.path); });
+  const unique_fd before = open_layer(from, l, access::live);
+  for (int twice = 0; twice < 2; ++twice) {
+    const unique_fd after = open_layer(to, l, access::read_write);
+    carry_changes(before.get(), after.get(), paths);
+    CHECK(first_difference(read_tree(before.get()), read_tree(after.get()), true) == "");
+    CHECK(links_of(before.get()) == links_of(after.get()));
+  }
+  std::vector<change> here_too, there_too;
+  changes(from, l, [&](const change& c) { here_too.push_back(c); });
+  changes(to, l, [&](const change& c) { there_too.push_back(c); });
+  CHECK(to_text(here_too) == to_text(there_too));
 }

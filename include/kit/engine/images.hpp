@@ -36,6 +36,9 @@ std::vector<option> remove_image(engine&, std::string_view reference_or_digest, 
 std::vector<unpacked_record> unneeded_layers(engine&);
 /// Removes one of them.
 void remove_unneeded(engine&, const unpacked_record&);
+/// Removes, or only counts, the unpacked layers of `storage` that no container stands on; the images stay, and are
+/// unpacked again when they are needed. Answers the bytes. Throws busy while an import, an unpacking or a commit is going on.
+std::uint64_t remove_unpacked(engine&, const std::string& storage, bool dry_run);
 /// Removes unpacked layers and blobs that nothing recorded needs, and answers the bytes of the blobs. Does nothing while an
 /// import, an unpacking or a commit is going on: what they make is not recorded yet.
 std::uint64_t collect_unused(engine&);

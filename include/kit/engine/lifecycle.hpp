@@ -60,6 +60,12 @@ void end_run(engine&, const container_record&, function_ref<void()> record);
 /// Running: conflict, unless `force` (SIGKILL first). Absent: not_found.
 void remove(engine&, const container_id&, bool force, bool with_volumes = false);
 
+/// Takes a container that does not run to another storage driver, with all that it has changed; unpacks its image there
+/// first. Already there: success. Throws conflict if it runs, unsupported if the driver does not work here; then, and
+/// wherever it was killed, the container is whole by the old driver or by the new one, and reconcile removes the other's
+/// remains.
+container_record move_container(engine&, const container_id&, const std::string& storage);
+
 /// What starts and exits leave for later: moves the records' log into the database. Off the path of any start: `kit
 /// internal finish` ends with it. needs_tidying() says, cheaply, whether there is enough of it.
 void tidy(engine&);

@@ -69,6 +69,12 @@ void copy_status(int from, int to);
 /// cancelled within a few MiB, progress in bytes.
 void copy_tree(int from, int to);
 
+/// Makes `to` alike to `from` if it is alike to what `from` was before `paths` changed there, as compare_trees tells them:
+/// types, content, modes, owners, times, extended attributes, and which names are links to one file; times of directories
+/// that are no change, too. What stands at a path of `to` is replaced, never written. Costs the changes, and a look at
+/// every name. Both must not change meanwhile. Answers to this_call().
+void carry_changes(int from, int to, std::span<const std::string> paths);
+
 struct tree_size {
   std::uint64_t bytes = 0;   ///< allocated on disk: st_blocks * 512
   std::uint64_t inodes = 0;  ///< each once, however many links it has; the directory itself is counted

@@ -157,6 +157,32 @@ void remove_unneeded(engine& e, const unpacked_record& u) {
   in_step("remove_layer", [&] { e.storage(u.driver).remove(u.layer); });
 }
 
+std::uint64_t remove_unpacked(engine& e, const std::string& name, bool dry_run) {
+  any_storage& storage = e.storage(name);
+  const auto alone = try_lock_images(e);
+  if (!alone)
+    fail(errc::busy, "remove unpacked layers of {}: an image is being unpacked, loaded or committed; try again later",
+         name);
+  std::set<layer_id> in_use;
+  for (const container_record& c : e.records().containers())
+    if (c.storage == name) in_use.insert(c.chain.begin(), c.chain.end());
+  std::vector<unpacked_record> idle = e.records().unpacked_layers();
+  std::erase_if(idle, [&](const unpacked_record& u) { return u.driver != name || in_use.contains(u.layer); });
+  std::uint64_t bytes = 0;
+  for (const unpacked_record& u : idle) bytes += storage.usage({u.layer, {}}).bytes;
+  if (dry_run) return bytes;
+  // All rows first, at once: the layers of a chain stand on each other, and reconcile finds what has no row.
+  in_step("remove_unpacked", [&] {
+    e.records().releasing([&] {
+      for (const unpacked_record& u : idle) e.records().remove_unpacked(u.driver, u.chain_id);
+    });
+  });
+  in_step("remove_layers", [&] {
+    for (const unpacked_record& u : idle) storage.remove(u.layer);
+  });
+  return bytes;
+}
+
 namespace {
 
 /// Removes blobs that no manifest names; answers the bytes freed.

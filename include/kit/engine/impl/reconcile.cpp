@@ -161,14 +161,17 @@ void check_cgroups(engine& e, report& out) {
   }
 }
 
-/// Layers that images and containers stand on.
-std::set<layer_id> layers_needed(engine& e) {
+/// Layers of a driver that images and containers stand on. A container's own is in one driver: what another has under
+/// its id was left by a move.
+std::set<layer_id> layers_needed(engine& e, const std::string& driver) {
   std::set<layer_id> needed;
   for (const container_record& c : e.records().containers()) {
+    if (c.storage != driver) continue;
     needed.insert(layer_id::from(c.id.text()));
     needed.insert(c.chain.begin(), c.chain.end());
   }
-  for (const unpacked_record& u : e.records().unpacked_layers()) needed.insert(u.layer);
+  for (const unpacked_record& u : e.records().unpacked_layers())
+    if (u.driver == driver) needed.insert(u.layer);
   return needed;
 }
 
@@ -182,14 +185,19 @@ void check_layers(engine& e, const std::string& driver, report& out) {
                 "{}removed", [&] { remove_unneeded(e, u); });
   std::map<layer_id, layer_state::state> held;
   storage.layers([&](const layer_state& l) { held.emplace(l.id, l.is); });
-  const std::set<layer_id> needed = layers_needed(e);
+  const std::set<layer_id> needed = layers_needed(e, driver);
   for (const auto& [id, is] : held) {
     if (needed.contains(id)) continue;
     // A container's own layer comes before its record.
     const auto of = container_id::from(id.text());
     const auto lock = hold(e, of);
     if (!lock) continue;
-    if (!e.records().containers_using_layer(id).empty() || e.records().find_container(id.text())) continue;
+    const auto users = e.records().containers_using_layer(id);
+    if (std::any_of(users.begin(), users.end(), [&](const container_id& user) {
+          const auto r = e.records().find_container(user.text());
+          return r && r->storage == driver;
+        }))
+      continue;
     out.found(fmt::format("layer {} of {}", id.brief(), driver),
               is == layer_state::state::partial ? "it was left half made" : "nothing is recorded that uses it",
               "{}removed", [&, gone = id] { storage.remove(gone); });

@@ -54,6 +54,15 @@ class copying {
     for (std::thread& t : helpers_) t.join();
   }
 
+  /// One entry of a directory, which is none, with its links to those that were copied before.
+  void one(unique_fd from, unique_fd to, std::string path, const std::string& name) {
+    auto d = std::make_shared<directory>();
+    d->from = std::move(from);
+    d->to = std::move(to);
+    d->path = std::move(path);
+    entry(d, name);
+  }
+
   void run() {
     auto root = std::make_shared<directory>();
     root->from = open_at(from_, ".", O_RDONLY | O_DIRECTORY);
@@ -289,7 +298,124 @@ class copying {
   std::atomic<std::uint64_t> done_ = 0;
 };
 
+class carrying {
+ public:
+  carrying(int from, int to) : from_(from), to_(to), copying_(from, to) {}
+
+  void change(const std::string& path) {
+    const std::size_t slash = path.rfind('/');
+    const std::string above = slash == path.npos ? "" : path.substr(0, slash + 1);
+    const std::string name = path.substr(above.size());
+    unique_fd from = below(from_, above), to = below(to_, above);
+    struct ::stat was {
+    }, is{};
+    const bool present = look(from.get(), name, is), in_the_way = look(to.get(), name, was);
+    if (present && S_ISDIR(is.st_mode) && in_the_way && S_ISDIR(was.st_mode)) return;  // its status comes last
+    if (in_the_way) remove_tree(by_name(to.get(), name));
+    if (!present) return;
+    if (!S_ISDIR(is.st_mode))
+      copying_.one(std::move(from), std::move(to), above, name);
+    else if (::mkdirat(to.get(), name.c_str(), 0700) != 0)
+      fail_errno(errno, "make directory {}", path);
+  }
+
+  /// Links, and what directories are: they change with their entries. Again, if a link was made: a union copies the file
+  /// it is made to, and parts it from its other names. A second time at most, for then all names are copies.
+  void finish() {
+    relinked_ = true;
+    for (int pass = 0; relinked_ && pass < 3; ++pass) {
+      linked_.clear();
+      belongs_to_.clear();
+      relinked_ = false;
+      finish(open_at(from_, ".", O_RDONLY | O_DIRECTORY).get(), open_at(to_, ".", O_RDONLY | O_DIRECTORY).get(), "");
+    }
+  }
+
+ private:
+  void finish(int from, int to, const std::string& path) {
+    for (const std::string& name : names_in(from)) {
+      this_call().check();
+      struct ::stat is {};
+      if (!look(from, name, is)) fail(errc::io, "carry changes: {}{} vanished meanwhile", path, name);
+      if (S_ISDIR(is.st_mode))
+        finish(open_at(from, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW).get(),
+               open_at(to, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW).get(), path + name + '/');
+      else
+        links(from, to, path, name, is);
+    }
+    status(from, to);
+  }
+
+  using inode = std::pair<dev_t, ino_t>;
+  static inode of(const struct ::stat& st) { return {st.st_dev, st.st_ino}; }
+
+  static bool look(int directory, const std::string& name, struct ::stat& st) {
+    if (::fstatat(directory, name.c_str(), &st, AT_SYMLINK_NOFOLLOW) == 0) return true;
+    if (errno != ENOENT) fail_errno(errno, "stat {}", name);
+    return false;
+  }
+
+  /// The directory at "", or "a/b/", below `root`.
+  static unique_fd below(int root, const std::string& path) {
+    unique_fd at = open_at(root, ".", O_RDONLY | O_DIRECTORY);
+    for (std::size_t begin = 0; begin < path.size();) {
+      const std::size_t end = path.find('/', begin);
+      at = open_at(at.get(), path.substr(begin, end - begin), O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
+      begin = end + 1;
+    }
+    return at;
+  }
+
+  void links(int from, int to, const std::string& path, const std::string& name, const struct ::stat& is) {
+    struct ::stat has {};
+    if (!look(to, name, has)) fail(errc::io, "carry changes: {}{} is not there", path, name);
+    if (is.st_nlink > 1) {
+      const auto [first, is_first] = linked_.try_emplace(of(is), path + name);
+      struct ::stat same {};
+      if (!is_first && (!look(to_, first->second, same) || of(same) != of(has))) {
+        relinked_ = true;
+        remove_tree(by_name(to, name));
+        if (::linkat(to_, first->second.c_str(), to, name.c_str(), 0) != 0) fail_errno(errno, "link {}{}", path, name);
+        return;
+      }
+    }
+    // One file here, and two there: this name was parted from the others.
+    if (has.st_nlink > 1 && belongs_to_.try_emplace(of(has), of(is)).first->second != of(is)) {
+      remove_tree(by_name(to, name));
+      copying_.one(open_at(from, ".", O_RDONLY | O_DIRECTORY), open_at(to, ".", O_RDONLY | O_DIRECTORY), path, name);
+    }
+  }
+
+  static void status(int from, int to) {
+    const auto is = status_of(from), has = status_of(to);
+    const auto wanted = extended_attributes(from), there = extended_attributes(to);
+    const bool alike = is.st_mode == has.st_mode && is.st_uid == has.st_uid && is.st_gid == has.st_gid &&
+                       is.st_mtim.tv_sec == has.st_mtim.tv_sec && is.st_mtim.tv_nsec == has.st_mtim.tv_nsec &&
+                       wanted == there;
+    if (alike) return;
+    for (const auto& [name, value] : there)
+      if (!wanted.contains(name) && !kept_by_overlayfs(name) && ::fremovexattr(to, name.c_str()) != 0)
+        fail_errno(errno, "remove extended attribute {}", name);
+    copy_status(from, to);
+  }
+
+  const int from_, to_;
+  copying copying_;
+  bool relinked_ = false;
+  std::map<inode, std::string> linked_;  ///< files of `from` that have several names: the first of them
+  std::map<inode, inode> belongs_to_;    ///< files of `to` that have several names, and what they are in `from`
+};
+
 }  // namespace
+
+void carry_changes(int from, int to, std::span<const std::string> paths) {
+  carrying c(from, to);
+  for (const std::string& path : paths) {
+    this_call().check();
+    if (!path.empty()) c.change(path);
+  }
+  c.finish();
+}
 
 void copy_status(int from, int to) {
   const auto st = status_of(from);
