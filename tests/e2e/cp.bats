@@ -10,7 +10,7 @@ setup_file() {
 }
 
 setup() {
-  cd "$BATS_TEST_TMPDIR"
+  cd "$BATS_TEST_TMPDIR" || return
   mkdir -p dir/below
   echo one >dir/one
   echo two >dir/below/two
@@ -142,7 +142,7 @@ cat_in() { kit cp "$1:$2" - | tar -xO; }
   cmp file back
   kit cp file live:/kept/
   [ "$(kit exec live cat /kept/file)" = file ]
-  [ -z "$(grep -F "$KIT_ROOT/containers" /proc/self/mountinfo)" ]
+  ! grep -qF "$KIT_ROOT/containers" /proc/self/mountinfo
   # Of a container that was never started, below a target the image does not have.
   [[ $(kit diff still) != */kept* ]]
 }
@@ -244,6 +244,21 @@ cat_in() { kit cp "$1:$2" - | tar -xO; }
   done
   [ "$copied" -gt 0 ]
   kit rm -f evil
+}
+
+@test "a hostile archive on stdin" {
+  mkdir -p tree/a outside
+  echo evil >tree/a/f
+  tar -C tree -c --transform 's#^a/f#../../../../../../../../../'"${PWD#/}"'/outside/f#' a/f | fails_with 1 upwards kit cp - still:/tmp
+  tar -C tree -cP --transform 's#^a/f#/absolute/f#' a/f | kit cp - still:/tmp
+  [ "$(cat_in still /tmp/absolute/f)" = evil ]
+  # A link first, then a file through it: it stays in the container.
+  ln -s "$PWD/outside" tree/a/l
+  { tar -C tree -c a/l; } >links.tar
+  tar -C tree -rf links.tar --transform 's#^a/f#a/l/f#' a/f
+  kit cp - still:/tmp <links.tar || true
+  [ -z "$(ls outside)" ]
+  head -c 700 links.tar | fails_with 1 "unpack archive" kit cp - still:/tmp
 }
 
 @test "an archive or a container that leads out of the host's directory" {

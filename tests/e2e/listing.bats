@@ -15,7 +15,6 @@ least_ms() {
 }
 
 @test "ps of 500 containers takes less than three times as long as Docker's of 5" {
-  local i
   kit run --name template --network none busybox true
   "$BATS_TEST_DIRNAME/../../bench/fill-records" "$KIT_ROOT" 499 0
   [ "$(kit ps -aq | wc -l)" -eq 500 ]
@@ -33,7 +32,7 @@ least_ms() {
     local daemon=$!
     if within 30 docker version; then
       busybox_rootfs | docker import - busybox
-      for i in 1 2 3 4 5; do docker create --network none busybox true; done
+      for _ in 1 2 3 4 5; do docker create --network none busybox true; done
       theirs=$(least_ms docker ps -a)
     fi >/dev/null 2>&1
     kill "$daemon"

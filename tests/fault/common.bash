@@ -15,7 +15,7 @@ setup_file() {
   TAG=$(kit system info --format '{{.RootTag}}')
   export BYSTANDER TAG
   kit run --rm busybox true
-  kit run --rm --storage vfs busybox true
+  kit run --rm --storage vfs -v /volume busybox true
   within 10 settled
   inventory >"$BATS_FILE_TMPDIR/before"
 }
@@ -80,12 +80,13 @@ comes_to_order() {
   listed=$(kit ps -a --filter name=victim --format '{{.State}}' | xargs)
   for id in $(kit ps -aq --no-trunc); do
     [[ $(kit inspect -f '{{.Name}}' "$id") == */bystander || $(kit inspect -f '{{.Name}}' "$id") == bystander ]] && continue
-    timeout 20 kit rm -f "$id" >/dev/null || { echo "rm -f fails"; return 1; }
+    timeout 20 kit rm -fv "$id" >/dev/null || { echo "rm -f fails"; return 1; }
   done
   for reference in $(kit images --no-trunc --format '{{.Repository}} {{.ID}}' | awk '$1 != "busybox" {print $2}'); do
     kit run --rm "$reference" true || { echo "image $reference does not run"; return 1; }
     kit rmi -f "$reference" >/dev/null || { echo "rmi fails"; return 1; }
   done
+  kit volume prune -af >/dev/null || { echo "volume prune fails"; return 1; }
   # A command that could not be alone with the images leaves what it freed to the next check.
   as_before() { kit system check >/dev/null || true; inventory >"$BATS_TEST_TMPDIR/after"; diff "$BATS_FILE_TMPDIR/before" "$BATS_TEST_TMPDIR/after" >"$BATS_TEST_TMPDIR/left"; }
   within 10 as_before || { echo "left behind: $(cat "$BATS_TEST_TMPDIR/left")"; return 1; }

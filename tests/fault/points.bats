@@ -48,6 +48,19 @@ load common
   [ ! -e "$BATS_TEST_TMPDIR/half" ]
   [ "$(ls -A "$directory")" = file ]
 }
+@test "run --rm with volumes, one of them filled" {
+  cut_short volumes 14 nothing kit run --rm --name victim -v vol:/etc -v /anonymous busybox true
+}
+@test "rm -v" {
+  prepare() { kit create --name victim -v vol:/etc -v /anonymous busybox true >/dev/null; }
+  cut_short rm-v 4 prepare kit rm -v victim
+}
+@test "volume rm" {
+  prepare() { kit volume create vol >/dev/null; }
+  cut_short volume 1 prepare kit volume rm vol
+}
+@test "update" { cut_short update 2 running kit update -m 32m victim; }
+@test "restart" { cut_short restart 14 running kit restart -t 0 victim; }
 @test "import" { cut_short import 10 nothing kit import "$BATS_FILE_TMPDIR/rootfs.tar" made; }
 # Killed anywhere, the container is whole, by the one driver or by the other.
 @test "container move" {
