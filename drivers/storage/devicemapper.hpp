@@ -24,7 +24,8 @@ class thin_pool;
 /// For good, name block devices (`data_device`, `metadata_device`), which then belong to this directory. A full pool
 /// answers no_space, and running containers ENOSPC or EIO, and a file system that could not write its journal turns read
 /// only until it is mounted again; it goes on when layers were removed or the pool was enlarged (`data_size`; or the
-/// device, before the pool is woken next).
+/// device, before the pool is woken next). A pool that is damaged, cut off or of another directory is not woken: create
+/// and activate say what was found, and nothing is written to it.
 ///
 /// A layer's device exists from activate until the last mount of it is gone; the pool's as long as there are layers.
 /// Nothing needs to be done at shutdown or at boot. No udev is needed: nodes stand in the driver's directory, which

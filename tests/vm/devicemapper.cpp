@@ -6,16 +6,19 @@
 #include <sched.h>
 #include <signal.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <catch2/catch.hpp>
 #include <cstdlib>
 #include <filesystem>
+#include <functional>
 
 #include "drivers/storage/detail/thin_pool.hpp"
 #include "kit/system/device_mapper.hpp"
 #include "kit/system/error.hpp"
+#include "kit/system/loop.hpp"
 #include "kit/testing/tree.hpp"
 
 namespace kit::testing {
@@ -289,6 +292,130 @@ TEST_CASE("a pool that was emptied is refused, not begun anew") {
   CHECK(code_of([&] { d.activate({id, {}}, access::live); }) == errc::conflict);
   std::filesystem::rename(metadata + ".away", metadata);
   CHECK(names(open_layer(d, {id, {}}, access::live).get()).empty());
+}
+
+std::string message_of(function_ref<void()> call) {
+  try {
+    call();
+  } catch (const error& e) {
+    return e.what();
+  }
+  return {};
+}
+
+TEST_CASE("a pool whose files are damaged, cut off or of another is refused with its name, and wakes when restored") {
+  const root_directory root;
+  const auto id = random_id<layer_id>();
+  {
+    devicemapper d(root.config);
+    d.create({id, {}}, {});
+    put_file(open_layer(d, {id, {}}, access::read_write).get(), "kept", "1");
+  }
+  root.reboot();
+  const std::string pool = root.config.directory + "/pool/";
+  const auto overwrite = [&](const char* file, off_t at, const std::string& bytes) {
+    const unique_fd fd = open_file(pool + file, O_WRONLY);
+    REQUIRE(::pwrite(fd.get(), bytes.data(), bytes.size(), at) == static_cast<ssize_t>(bytes.size()));
+  };
+  const auto cut = [&](const char* file, std::uintmax_t bytes) { std::filesystem::resize_file(pool + file, bytes); };
+  struct {
+    const char* what;
+    const char* file;
+    std::function<void()> harm;
+    std::string said;
+  } const cases[] = {
+      {"a checksum is wrong", "metadata", [&] { overwrite("metadata", 100, "x"); }, "thin_check"},
+      {"a tree is overwritten", "metadata", [&] { overwrite("metadata", 4096, std::string(200 * 4096, 'x')); }, "pool"},
+      {"something else", "metadata", [&] { overwrite("metadata", 0, std::string(4096, 'x')); }, "no pool"},
+      {"cut off", "metadata", [&] { cut("metadata", 16 * 4096); }, "cut off"},
+      {"cut off within a block", "metadata", [&] { cut("metadata", 100); }, "cut off"},
+      {"emptied", "metadata", [&] { cut("metadata", 0); }, "empty"},
+      {"data cut off", "data", [&] { cut("data", 1 << 20); }, "cut off"},
+      {"data emptied", "data", [&] { cut("data", 0); }, "emptied"},
+  };
+  for (const auto& c : cases) {
+    INFO(c.what);
+    std::filesystem::copy_file(pool + c.file, pool + "away");
+    const auto size = std::filesystem::file_size(pool + c.file);
+    c.harm();
+    const auto harmed = std::filesystem::file_size(pool + c.file);
+    devicemapper d(root.config);
+    const std::string said = message_of([&] {
+      open_layer(d, {id, {}}, access::read_write);
+      d.create({random_id<layer_id>(), {}}, {});
+    });
+    INFO(said);
+    CHECK(said.find(c.said) != std::string::npos);
+    CHECK(said.find(root.config.directory) != std::string::npos);
+    CHECK(said.find('\n') == std::string::npos);
+    CHECK(std::filesystem::file_size(pool + c.file) == harmed);  // nothing is made of it that it was not
+    CHECK(harmed <= size);
+    root.reboot();
+    std::filesystem::remove(pool + c.file);
+    std::filesystem::rename(pool + "away", pool + c.file);
+  }
+  devicemapper d(root.config);
+  CHECK(get_file(open_layer(d, {id, {}}, access::read_write).get(), "kept") == "1");
+}
+
+TEST_CASE("full metadata answers no_space, and goes on when layers go or its device has grown") {
+  const root_directory root;
+  driver_config config = root.config;
+  const std::string files = config.directory + "-files";
+  make_directory(files, 0700);
+  std::vector<loop_device> loops;
+  const auto device = [&](const char* name, off_t bytes) {
+    const unique_fd file = open_file(files + "/" + name, O_RDWR | O_CREAT, 0600);
+    REQUIRE(::ftruncate(file.get(), bytes) == 0);
+    loops.push_back(loop_device::attach(file.get()));
+    return fmt::format("/dev/loop{}", minor(loops.back().number()));
+  };
+  config.options = {{"base_size", "64m"},
+                    {"data_device", device("data", 128 << 20)},
+                    {"metadata_device", device("metadata", 192 << 10)}};
+  const auto base = random_id<layer_id>();
+  const std::vector<layer_id> chain{base};
+  std::vector<layer_id> made;
+  const auto make_until_refused = [&](int most) {
+    devicemapper d(config);
+    return message_of([&] {
+      for (int i = 0; i < most; ++i) {
+        const auto id = random_id<layer_id>();
+        d.create({id, chain}, {});
+        made.push_back(id);
+        put_file(open_layer(d, {id, chain}, access::read_write).get(), "a", std::string(100'000, 'x'));
+      }
+    });
+  };
+  {
+    devicemapper d(config);
+    d.create({base, {}}, {});
+    put_file(open_layer(d, {base, {}}, access::read_write).get(), "low", "1");
+    d.freeze(base);
+  }
+  const std::string refused = make_until_refused(200);
+  INFO(refused);
+  CHECK(refused.find("metadata of the pool") != std::string::npos);
+  CHECK(refused.find("metadata_device") != std::string::npos);
+  REQUIRE(made.size() > 3);
+  {
+    devicemapper d(config);
+    CHECK(get_file(open_layer(d, {made.back(), chain}, access::live).get(), "low") == "1");
+    for (int i = 0; i < 3; ++i, made.pop_back()) d.remove(made.back());
+    d.layers([](const layer_state&) {});
+    made.push_back(random_id<layer_id>());
+    d.create({made.back(), chain}, {});
+  }
+  root.reboot();
+  REQUIRE(::truncate((files + "/metadata").c_str(), 2 << 20) == 0);
+  loops.back().grow();
+  CHECK(make_until_refused(10) == "");
+  devicemapper d(config);
+  for (const layer_id& id : made) d.remove(id);
+  d.remove(base);
+  d.layers([](const layer_state&) {});
+  loops.clear();
+  remove_tree(files);
 }
 
 }  // namespace

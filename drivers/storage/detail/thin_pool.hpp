@@ -103,6 +103,7 @@ class thin_pool {
   [[nodiscard]] std::uint32_t next_id() const;
   void delete_device(std::uint32_t id) const;
   [[nodiscard]] bool destroy_closed(std::uint32_t id) const;
+  [[nodiscard]] bool check_foundations(int metadata, std::uint64_t metadata_bytes, std::uint64_t data_bytes) const;
   void start() const;
   void adopt(const status& now) const;
   void grow() const;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "drivers/storage/detail/thin_pool.hpp"
 
+#include <endian.h>
 #include <fcntl.h>
 #include <linux/fs.h>
 #include <signal.h>
@@ -44,16 +45,26 @@ void pause_for(std::chrono::milliseconds time) {
   std::this_thread::sleep_for(time);
 }
 
-/// What stands first on a pool's metadata device: struct thin_disk_superblock of drivers/md/dm-thin-metadata.c.
-enum class first_block { zero, thin_pool, foreign };
-first_block look_at_metadata(int device, const std::string& path) {
+/// What stands first on a pool's metadata device: struct thin_disk_superblock of drivers/md/dm-thin-metadata.c, and in
+/// it two struct disk_sm_root of drivers/md/persistent-data/dm-space-map-common.h.
+struct superblock {
+  enum class kind { none, thin_pool, foreign } is = kind::none;
+  std::uint64_t data_blocks = 0, metadata_blocks = 0;  ///< as many as the devices had
+};
+superblock read_superblock(int metadata, const std::string& path) {
   std::array<char, metadata_block> bytes{};
-  if (::pread(device, bytes.data(), bytes.size(), 0) != static_cast<ssize_t>(bytes.size()))
-    fail_errno(errno, "read the first block of {}", path);
-  if (std::all_of(bytes.begin(), bytes.end(), [](char c) { return c == 0; })) return first_block::zero;
-  std::uint64_t magic = 0;
-  std::memcpy(&magic, bytes.data() + 32, sizeof magic);
-  return magic == 27022010 ? first_block::thin_pool : first_block::foreign;
+  // The pool writes past the page cache of its device, which lives on if somebody has the device open.
+  ::posix_fadvise(metadata, 0, metadata_block, POSIX_FADV_DONTNEED);
+  const ssize_t size = ::pread(metadata, bytes.data(), bytes.size(), 0);
+  if (size < 0) fail_errno(errno, "read the first block of {}", path);
+  if (std::all_of(bytes.begin(), bytes.end(), [](char c) { return c == 0; })) return {};
+  const auto number_at = [&](std::size_t offset) {
+    std::uint64_t number = 0;
+    std::memcpy(&number, bytes.data() + offset, sizeof number);
+    return le64toh(number);
+  };
+  if (number_at(32) != 27022010) return {superblock::kind::foreign, 0, 0};
+  return {superblock::kind::thin_pool, number_at(64), std::max<std::uint64_t>(number_at(192), 1)};
 }
 
 /// One of the two devices of a pool.
@@ -74,11 +85,16 @@ foundation open_device(const std::string& path) {
   return f;
 }
 
+std::uint64_t file_size(int fd) {
+  struct stat st {};
+  if (::fstat(fd, &st) != 0) fail_errno(errno, "stat a file of a pool");
+  return static_cast<std::uint64_t>(st.st_size);
+}
+
+/// `at_least` bytes long.
 unique_fd open_sparse(const std::string& path, std::uint64_t at_least) {
   unique_fd fd = open_file(path, O_RDWR | O_CREAT, 0600);
-  struct stat st {};
-  if (::fstat(fd.get(), &st) != 0) fail_errno(errno, "stat {}", path);
-  if (static_cast<std::uint64_t>(st.st_size) < at_least && ::ftruncate(fd.get(), static_cast<off_t>(at_least)) != 0)
+  if (file_size(fd.get()) < at_least && ::ftruncate(fd.get(), static_cast<off_t>(at_least)) != 0)
     fail_errno(errno, "make {} {} bytes long", path, at_least);
   return fd;
 }
@@ -235,56 +251,67 @@ void thin_pool::wake() {
   if (!has_base()) make_base();
 }
 
+/// Looks whether a pool may be woken on these, before anything is done to them: `metadata` is open, `bytes` are their
+/// sizes. Answers whether it is a new one.
+bool thin_pool::check_foundations(int metadata, std::uint64_t metadata_bytes, std::uint64_t data_bytes) const {
+  const std::string metadata_name = on_files() ? path("metadata") : config_.metadata_device;
+  const superblock found = read_superblock(metadata, metadata_name);
+  if (found.is == superblock::kind::none) {
+    if (has_base())
+      fail(errc::conflict, "wake the pool in {}: {} is empty, but layers were kept in it; restore it, or remove {}",
+           directory_, metadata_name, directory_);
+    return true;
+  }
+  if (found.is == superblock::kind::foreign)
+    fail(errc::invalid,
+         "wake the pool in {}: {} holds something that is no pool; restore it, or zero its first 4096 bytes if it is "
+         "not needed",
+         directory_, metadata_name);
+  if (!is_there(path("ids")))
+    fail(errc::conflict,
+         "wake the pool in {}: {} holds a pool that was made elsewhere; zero its first 4096 bytes if nothing in it is "
+         "needed",
+         directory_, metadata_name);
+  const auto whole = [&](const std::string& name, std::uint64_t has, std::uint64_t had) {
+    if (has < had)
+      fail(errc::conflict, "wake the pool in {}: {} is {} bytes long, and was {}: it was cut off; restore it",
+           directory_, name, has, had);
+  };
+  whole(on_files() ? path("data") : config_.data_device, data_bytes, found.data_blocks * block);
+  whole(metadata_name, metadata_bytes, found.metadata_blocks * metadata_block);
+  return false;
+}
+
 void thin_pool::start() const {
   pool_.remove();  // named, but without a table: of one who was killed
   std::optional<loop_device> data_loop, metadata_loop;
   foundation data, metadata;
-  std::string metadata_name = config_.metadata_device;
+  bool is_new = false;
   if (on_files()) {
-    const unique_fd data_file = open_sparse(path("data"), config_.data_size);
-    struct stat st {};
-    if (::fstat(data_file.get(), &st) != 0) fail_errno(errno, "stat {}", path("data"));
-    if (st.st_size == 0) {
-      if (has_base()) fail(errc::conflict, "wake the pool in {}: the file data was lost or emptied", directory_);
-      open_sparse(path("data"), default_data_size);
-      st.st_size = default_data_size;
-    }
+    const unique_fd data_file = open_sparse(path("data"), 0), metadata_file = open_sparse(path("metadata"), 0);
+    std::uint64_t size = file_size(data_file.get());
+    if (size == 0 && has_base())
+      fail(errc::conflict, "wake the pool in {}: the file data was lost or emptied; restore it, or remove {}",
+           directory_, directory_);
+    is_new = check_foundations(metadata_file.get(), file_size(metadata_file.get()), size);
+    size = std::max(size, config_.data_size);
+    if (size == 0) size = default_data_size;
+    open_sparse(path("data"), size);
     // 64 bytes a block, as lvm reckons, so that snapshots find room too.
-    const std::uint64_t enough = static_cast<std::uint64_t>(st.st_size) / block * 64;
-    const unique_fd metadata_file = open_sparse(
-        path("metadata"), std::clamp(std::max(enough, config_.metadata_size) / metadata_block * metadata_block,
-                                     least_metadata_size, most_metadata_size));
+    const std::uint64_t enough = size / block * 64;
+    open_sparse(path("metadata"), std::clamp(std::max(enough, config_.metadata_size) / metadata_block * metadata_block,
+                                             least_metadata_size, most_metadata_size));
     data_loop = loop_device::attach(data_file.get());
     metadata_loop = loop_device::attach(metadata_file.get());
     data.number = data_loop->number();
-    data.bytes = static_cast<std::uint64_t>(st.st_size);
+    data.bytes = size;
     metadata.number = metadata_loop->number();
-    metadata_name = path("metadata");
   } else {
     data = open_device(config_.data_device);
     metadata = open_device(config_.metadata_device);
+    is_new = check_foundations(metadata.fd.get(), metadata.bytes, data.bytes);
   }
-
-  const bool ours = is_there(path("ids"));
-  switch (look_at_metadata(on_files() ? metadata_loop->get() : metadata.fd.get(), metadata_name)) {
-    case first_block::zero:
-      if (has_base())
-        fail(errc::conflict, "wake the pool in {}: {} is empty, but layers were kept in it; restore it, or remove {}",
-             directory_, metadata_name, directory_);
-      write_ids({}, true);
-      break;
-    case first_block::thin_pool:
-      if (ours) break;
-      fail(errc::conflict,
-           "wake the pool in {}: {} holds a pool that was made elsewhere; zero its first 4096 bytes if "
-           "nothing in it is needed",
-           directory_, metadata_name);
-    case first_block::foreign:
-      fail(errc::invalid,
-           "wake the pool in {}: {} holds something that is no pool; zero its first 4096 bytes if it is "
-           "not needed",
-           directory_, metadata_name);
-  }
+  if (is_new) write_ids({}, true);
   try {
     pool_.create(fmt::format("kit:{}:pool", tag_), pool_table(metadata.number, data.number, data.bytes));
   } catch (const error& e) {
@@ -353,7 +380,8 @@ void thin_pool::require_space() const {
   if (now->data_total - now->data_used <= now->data_total / 100)
     fail(errc::no_space, "the pool in {} is full: {} of {} MiB are taken; remove layers, or {}", directory_,
          now->data_used * block >> 20, now->data_total * block >> 20, grow_it);
-  if (now->metadata_total - now->metadata_used <= now->metadata_total / 20)
+  // What the kernel warns at, too. Without any it would stop writing for good: the pool would have to be repaired.
+  if (now->metadata_total - now->metadata_used <= std::min<std::uint64_t>(1024, now->metadata_total / 4))
     fail(errc::no_space, "the metadata of the pool in {} is full; remove layers, or {}", directory_,
          on_files() ? "raise the option metadata_size" : "enlarge metadata_device");
   struct statvfs st {};
