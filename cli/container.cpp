@@ -294,7 +294,7 @@ int container_move(invocation& call) {
 int rename(invocation& call) {
   const arguments words =
       options(call.command(), "CONTAINER NAME", "Give a container another name.").takes(2, 2).parse(call.words);
-  check_container_name(words[1]);
+  check_name("container", words[1]);
   const container_record c = find(call, words[0]);
   if (c.name == words[1]) fail(errc::invalid, "rename {}: it has that name already", c.name);
   call.engine().records().rename(c.id, words[1]);

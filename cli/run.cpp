@@ -57,6 +57,9 @@ struct container_options {
         .values("--sysctl", sysctls, "KEY=VALUE", "A kernel setting of its namespaces: net.core.somaxconn=64")
         .values("--device", spec.devices, "HOST[:PATH][:rwm]", "Give it a device of the host")
         .value("--network,--net", spec.network, "NETWORK", "bridge, host, none, container:NAME: see `kit network ls`")
+        .value("--ip", spec.ip, "ADDRESS", "Its IPv4 address on that network")
+        .value("--ip6", spec.ip6, "ADDRESS", "Its IPv6 address on that network")
+        .value("--mac-address", spec.mac_address, "ADDRESS", "Its hardware address on that network")
         .value("--pid", spec.pid_mode, "MODE", "Whose processes it sees: host, container:NAME")
         .value("--ipc", spec.ipc_mode, "MODE", "Whose shared memory it has: private, shareable, host, container:NAME")
         .value("--uts", spec.uts_mode, "MODE", "Whose host name it has: host, container:NAME")
@@ -97,6 +100,9 @@ struct container_options {
     for (const std::string& text : sysctls) spec.sysctls.push_back(parse_sysctl(text));
     for (const std::string& text : spec.add_hosts) check_host(text);
     for (const std::string& text : spec.dns) check_address(text);
+    for (const std::string* address : {&spec.ip, &spec.ip6})
+      if (!address->empty()) check_address(*address);
+    if (!spec.mac_address.empty()) check_mac_address(spec.mac_address);
     for (const std::string& text : spec.devices) (void)parse_device(text);
     for (const std::string& text : security) secure(text);
     spec.storage_options = pairs("--storage-opt", storage_options);
@@ -110,10 +116,10 @@ struct container_options {
     if (!stop_timeout.empty()) spec.stop_timeout = parse_number<std::int64_t>(stop_timeout, "--stop-timeout", -1);
     if (!pull.empty() && pull != "missing" && pull != "never")
       fail(errc::invalid, "--pull \"{}\": missing or never is expected: kit pulls nothing", pull);
-    if (!userns.empty() && userns != "host") fail(errc::invalid, "--userns: invalid USER mode: {}", userns);
+    if (!userns.empty() && userns != host_mode) fail(errc::invalid, "--userns: invalid USER mode: {}", userns);
     if (parse_restart_policy(spec.restart).which != restart_policy::when::no && spec.auto_remove)
       fail(errc::invalid, "conflicting options: --restart and --rm");
-    if (!spec.name.empty()) check_container_name(spec.name);
+    if (!spec.name.empty()) check_name("container", spec.name);
     if (!spec.stop_signal.empty()) parse_signal(spec.stop_signal);
     return spec;
   }

@@ -29,10 +29,9 @@ struct traffic {
 };
 
 /// Of all interfaces but lo, as the container's first process sees them; nothing for a container of the host's network.
-traffic traffic_of(const container_record& c, const kit::engine& engine) {
+traffic traffic_of(const container_record& c, kit::engine& engine) {
   traffic sum;
-  const std::string network = spec_from_json(c.spec).network;
-  if ((network.empty() ? engine.config().network : network) == "host") return sum;
+  if (engine.records().endpoints(c.id).empty()) return sum;
   std::string text;
   try {
     text = read_file(fmt::format("/proc/{}/net/dev", c.init.pid));
@@ -46,7 +45,7 @@ traffic traffic_of(const container_record& c, const kit::engine& engine) {
     std::istringstream numbers(line.substr(colon + 1));
     std::uint64_t value[9] = {};
     for (std::uint64_t& v : value) numbers >> v;
-    if (line.substr(0, colon).find("lo") != line.npos) continue;
+    if (line.substr(line.find_first_not_of(' '), colon - line.find_first_not_of(' ')) == "lo") continue;
     sum.received += value[0];
     sum.sent += value[8];
   }
@@ -73,7 +72,7 @@ std::uint64_t host_memory() {
 
 std::string bytes_of(std::uint64_t a, std::uint64_t b) { return human_size(a) + " / " + human_size(b); }
 
-std::vector<std::string> row_of(const listing& list, const kit::engine& engine, const container_record& c,
+std::vector<std::string> row_of(const listing& list, kit::engine& engine, const container_record& c,
                                 const std::string& named, const std::optional<sample>& before,
                                 const std::optional<sample>& now) {
   const std::string id(list.full_ids() ? c.id.text() : c.id.brief());

@@ -115,8 +115,11 @@ int commit(invocation&);
 int internal_compress(invocation&);
 int internal_unpack(invocation&);
 int internal_unpack_log(invocation&);
-int plugin_check(invocation&);   // plugin_check.cpp, in kit-image
-int network_ls(invocation&);     // network.cpp
+int plugin_check(invocation&);    // plugin_check.cpp, in kit-image
+int network_create(invocation&);  // network.cpp
+int network_ls(invocation&);
+int network_prune(invocation&);
+int network_rm(invocation&);
 int volume_create(invocation&);  // volume.cpp
 int volume_ls(invocation&);
 int volume_rm(invocation&);

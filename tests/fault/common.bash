@@ -30,6 +30,7 @@ inventory() {
   find "$KIT_ROOT" "$KIT_RUN_DIR" -mindepth 1 -maxdepth 4 -not -path '*/trash/*' -not -path '*/diff/*' -not -path '*/work/*' \
     -not -name 'kit.db*' | sort
   kit network inspect bridge
+  kit network ls --no-trunc --format '{{.Name}} {{.Subnet}}'
   kit ps -a --no-trunc --format '{{.ID}} {{.State}}' | sort
   kit images --no-trunc --format '{{.Repository}} {{.ID}}' | sort
 }
@@ -87,6 +88,7 @@ comes_to_order() {
     kit rmi -f "$reference" >/dev/null || { echo "rmi fails"; return 1; }
   done
   kit volume prune -af >/dev/null || { echo "volume prune fails"; return 1; }
+  kit network prune -f >/dev/null || { echo "network prune fails"; return 1; }
   # A command that could not be alone with the images leaves what it freed to the next check.
   as_before() { kit system check >/dev/null || true; inventory >"$BATS_TEST_TMPDIR/after"; diff "$BATS_FILE_TMPDIR/before" "$BATS_TEST_TMPDIR/after" >"$BATS_TEST_TMPDIR/left"; }
   within 10 as_before || { echo "left behind: $(cat "$BATS_TEST_TMPDIR/left")"; return 1; }

@@ -80,3 +80,8 @@ MOVE
   prepare() { unpacked_elsewhere; kit image unpack --storage vfs made >/dev/null; }
   cut_short prune 2 prepare kit image prune --storage vfs
 }
+@test "network create" { cut_short net-make 1 nothing kit network create victims; }
+@test "network rm" {
+  with_network() { kit network create victims >/dev/null; }
+  cut_short net-rm 1 with_network kit network rm victims
+}

@@ -83,10 +83,10 @@ TEST_CASE("volumes, tmpfs, signals, names") {
   for (const char* bad : {"", "0", "NOPE", "999", "-9", "SIG"})
     CHECK(code_of([&] { parse_signal(bad); }) == errc::invalid);
 
-  for (const char* good : {"web", "a1", "x-y_z.0"}) CHECK_NOTHROW(check_container_name(good));
+  for (const char* good : {"web", "a1", "x-y_z.0"}) CHECK_NOTHROW(check_name("container", good));
   for (const char* bad : {"", "a", "-a", "a b", "a/b", "\xc3\xa9t"})
-    CHECK(code_of([&] { check_container_name(bad); }) == errc::invalid);
-  for (unsigned attempt = 0; attempt < 8; ++attempt) CHECK_NOTHROW(check_container_name(draw_name(attempt)));
+    CHECK(code_of([&] { check_name("container", bad); }) == errc::invalid);
+  for (unsigned attempt = 0; attempt < 8; ++attempt) CHECK_NOTHROW(check_name("container", draw_name(attempt)));
 }
 
 TEST_CASE("a specification survives the records") {

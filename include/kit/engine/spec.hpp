@@ -31,6 +31,9 @@ struct resource_limit {
   bool operator==(const resource_limit&) const = default;
 };
 
+/// Of a container that has no namespace of its own of some kind.
+inline constexpr std::string_view host_mode = "host";
+
 /// What a user asks of `run` and `create`: Docker's flags as values. Kept in the records as JSON, so
 /// that `start` makes the same container again.
 struct container_spec {
@@ -55,6 +58,7 @@ struct container_spec {
   std::int64_t stop_timeout = -1;                           ///< seconds until `stop` kills; -1: ten
   std::string network, storage, isolation;  ///< empty: the engine's default; a network may be "container:ID"
   std::vector<option> storage_options;      ///< storage_options.hpp
+  std::string ip, ip6, mac_address;         ///< on that network; empty: one is chosen
   std::vector<std::string> cap_add, cap_drop;
   std::uint64_t memory = 0;      ///< bytes, 0: no limit
   std::uint64_t shm_size = 0;    ///< bytes of /dev/shm, 0: 64 MiB
@@ -84,13 +88,16 @@ mount_request parse_volume(std::string_view text);  ///< -v: "HOST:CONTAINER:ro"
 option parse_tmpfs(std::string_view text);          ///< --tmpfs: "/tmp:size=1m"
 /// --mount: "type=bind,source=/a,target=/b,readonly". Adds it to the mounts or tmpfs of `to`.
 void parse_mount(std::string_view text, container_spec& to);
-/// A name as Docker allows for a volume: [a-zA-Z0-9][a-zA-Z0-9_.-]+. Throws invalid.
+/// The name of an object of some kind, as Docker allows: [a-zA-Z0-9][a-zA-Z0-9_.-]+. Throws invalid.
+void check_name(std::string_view kind, std::string_view name, std::size_t most = 128, std::string_view advice = "");
 void check_volume_name(std::string_view name);
 resource_limit parse_ulimit(std::string_view text);  ///< "nofile=1024:4096"
 option parse_sysctl(std::string_view text);          ///< "net.core.somaxconn=64": only what a namespace holds
 /// A host's "name:address", the address as it stands in /etc/hosts; "host-gateway" stays.
 void check_host(std::string_view text);
 void check_address(std::string_view text);
+/// "02:42:ac:11:00:02", of one station. Throws invalid.
+void check_mac_address(std::string_view text);
 /// "HOST[:CONTAINER][:rwm]" in three parts.
 struct device_request {
   std::string source, target, access;
@@ -101,8 +108,6 @@ void check_limits(const container_spec&);
 /// Options that exclude each other. Throws invalid.
 void check_modes(const container_spec&);
 int parse_signal(std::string_view text);  ///< "TERM", "SIGTERM", "15"
-/// A name as Docker allows: [a-zA-Z0-9][a-zA-Z0-9_.-]+. Throws invalid.
-void check_container_name(std::string_view name);
 /// An adjective and a scientist, as Docker draws them: "eager_noether".
 std::string draw_name(unsigned attempt);
 

@@ -90,6 +90,7 @@ struct network_record {
   std::vector<option> labels;
   std::string link;  ///< host link name
   std::int64_t created_ns = 0;
+  bool removing = false;  ///< nothing is put on it any more
 };
 
 /// One container on one network.
@@ -202,6 +203,9 @@ class records {
   network_record network(std::string_view id_or_name);
   std::optional<network_record> find_network(std::string_view id_or_name);
   std::vector<network_record> networks();
+  /// From now on it gets no endpoint, so that its driver may remove it. Throws conflict while it has some, naming the
+  /// containers. Absent, or begun before: success.
+  void begin_removal(const network_id&);
   /// Throws conflict while it has endpoints. Absent: success.
   void remove_network(const network_id&);
   /// Gives the container an endpoint on the network: one address per prefix (`wanted`, or one never used, or the one

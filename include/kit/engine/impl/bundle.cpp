@@ -302,7 +302,7 @@ std::string resolv_conf(const bundle_plan& plan) {
 
 std::string hostname_of(const bundle_plan& plan) {
   if (!plan.spec.hostname.empty()) return plan.spec.hostname;
-  if (plan.network_namespace == netns::host || plan.spec.uts_mode == "host") {
+  if (plan.network_namespace == netns::host || plan.spec.uts_mode == host_mode) {
     char name[256] = {};
     ::gethostname(name, sizeof name - 1);
     return name;
@@ -464,7 +464,7 @@ std::string config_json(const bundle_plan& plan, const image_user& user) {
     process.columns = size.ws_col;
   }
 
-  const bool own_uts = spec.uts_mode != "host" &&
+  const bool own_uts = spec.uts_mode != host_mode &&
                        (plan.network_namespace == netns::own || !spec.hostname.empty() || !spec.domainname.empty());
   json namespaces = json::array({{{"type", "mount"}}});
   const auto add_namespace = [&](const char* type, bool own) {
@@ -475,9 +475,9 @@ std::string config_json(const bundle_plan& plan, const image_user& user) {
     else if (own)
       namespaces.push_back({{"type", type}});
   };
-  add_namespace("pid", spec.pid_mode != "host");
-  add_namespace("ipc", spec.ipc_mode != "host");
-  add_namespace("cgroup", spec.cgroupns_mode != "host");
+  add_namespace("pid", spec.pid_mode != host_mode);
+  add_namespace("ipc", spec.ipc_mode != host_mode);
+  add_namespace("cgroup", spec.cgroupns_mode != host_mode);
   add_namespace("network", plan.network_namespace == netns::own);
   add_namespace("uts", own_uts);
 

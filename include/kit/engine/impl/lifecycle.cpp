@@ -90,7 +90,7 @@ void settle_modes(engine& e, container_spec& spec) {
 void plan_joined(engine& e, const container_spec& spec, bundle_plan& plan) {
   const std::pair<const char*, const std::string*> modes[] = {
       {"pid", &spec.pid_mode}, {"ipc", &spec.ipc_mode}, {"uts", &spec.uts_mode}, {"network", &spec.network}};
-  if (spec.ipc_mode == "host") plan.shared_memory = "/dev/shm";
+  if (spec.ipc_mode == host_mode) plan.shared_memory = "/dev/shm";
   // A directory that others can show, too; a tmpfs of the container's own is out of everybody's reach.
   if (spec.ipc_mode == "shareable") {
     plan.shared_memory = plan.directory + "/shm";
@@ -104,10 +104,10 @@ void plan_joined(engine& e, const container_spec& spec, bundle_plan& plan) {
     const container_spec others = spec_from_json(other.spec);
     const std::string_view word = type;
     if (word == "ipc") {
-      if (others.ipc_mode != "shareable" && others.ipc_mode != "host")
+      if (others.ipc_mode != "shareable" && others.ipc_mode != host_mode)
         fail(errc::conflict, "cannot join IPC of container {}: it is not shareable; run it with --ipc shareable",
              other.name);
-      plan.shared_memory = others.ipc_mode == "host" ? "/dev/shm" : e.bundle_dir(other.id) + "/shm";
+      plan.shared_memory = others.ipc_mode == host_mode ? "/dev/shm" : e.bundle_dir(other.id) + "/shm";
     }
     if (word == "network") {
       plan.files_directory = e.bundle_dir(other.id);
@@ -122,6 +122,22 @@ void plan_joined(engine& e, const container_spec& spec, bundle_plan& plan) {
 /// Who joins another container's network has none of its own, as on the host's.
 network_record network_of(engine& e, const container_spec& spec) {
   return find_network(e, spec.network.starts_with(container_mode) ? "host" : spec.network);
+}
+
+bool has_own_address(const container_spec& spec) {
+  return !spec.ip.empty() || !spec.ip6.empty() || !spec.mac_address.empty();
+}
+
+endpoint_record lease_endpoint(engine& e, const network_record& n, const container_id& id, const container_spec& spec) {
+  std::vector<std::string> wanted;
+  for (const std::string* address : {&spec.ip, &spec.ip6})
+    if (!address->empty()) wanted.push_back(*address);
+  endpoint_record leased = e.records().lease_endpoint(n, id, "eth0", wanted);
+  if (!spec.mac_address.empty()) {
+    leased.mac = spec.mac_address;
+    e.records().update(leased);
+  }
+  return leased;
 }
 
 /// exit.json as the monitor wrote it; empty if it has not. Code -1: it does not know.
@@ -284,7 +300,7 @@ container_record create(engine& e, const container_spec& wanted) {
   if (spec.storage.empty()) spec.storage = c.storage;
   if (spec.network.empty()) spec.network = c.network;
   if (spec.isolation.empty()) spec.isolation = c.isolation;
-  if (!spec.name.empty()) check_container_name(spec.name);
+  if (!spec.name.empty()) check_name("container", spec.name);
 
   // Until the record says that it stands on them, nothing else keeps the image's layers.
   const auto images = lock_images(e);
@@ -362,7 +378,9 @@ session start(engine& e, const container_id& id, const start_options& options) {
   std::optional<endpoint_record> endpoint;
   try {
     if (traits.network_namespace == netns::own)
-      endpoint = in_step("lease_endpoint", [&] { return e.records().lease_endpoint(n, id, "eth0"); });
+      endpoint = KIT_STEP(lease_endpoint(e, n, id, spec));
+    else if (has_own_address(spec))
+      fail(errc::invalid, "start {}: the network {} gives it no interface of its own, so no address", r.name, n.name);
     for (mount_request& m : spec.mounts) {
       if (m.what == mount_request::kind::volume) m.source = volume_path(e, m.source);
       if (::access(m.source.c_str(), F_OK) == 0) continue;

@@ -222,6 +222,8 @@ void check_layers(engine& e, const std::string& driver, report& out) {
 }
 
 void check_network(engine& e, const network_record& n, report& out) {
+  if (n.removing)
+    return out.found("network " + n.name, "its removal was interrupted", "{}removed", [&] { remove_network(e, n); });
   for (const endpoint_record& p : e.records().endpoints(n.id)) {
     const auto lock = hold(e, p.container);
     if (!lock) continue;

@@ -71,6 +71,9 @@ void each_member(Spec& s, Visit visit) {
   visit("stop_timeout", s.stop_timeout);
   visit("stop_signal", s.stop_signal);
   visit("network", s.network);
+  visit("ip", s.ip);
+  visit("ip6", s.ip6);
+  visit("mac_address", s.mac_address);
   visit("storage", s.storage);
   visit("storage_options", s.storage_options);
   visit("isolation", s.isolation);
@@ -171,16 +174,17 @@ std::string clean_target(std::string_view what, const std::string& path) {
 
 }  // namespace
 
-void check_volume_name(std::string_view name) {
+void check_name(std::string_view kind, std::string_view name, std::size_t most, std::string_view advice) {
   const auto alphanumeric = [](char c) { return std::isalnum(static_cast<unsigned char>(c)) != 0; };
-  bool good = name.size() >= 2 && name.size() <= 255 && alphanumeric(name[0]);
+  bool good = name.size() >= 2 && name.size() <= most && alphanumeric(name[0]);
   for (char c : name) good = good && (alphanumeric(c) || c == '_' || c == '.' || c == '-');
   if (!good)
-    fail(
-        errc::invalid,
-        "invalid volume name ({}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed, 2 to 255 of them; for a host directory, "
-        "use an absolute path",
-        name);
+    fail(errc::invalid, "invalid {} name ({}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed, 2 to {} of them{}", kind,
+         name, most, advice);
+}
+
+void check_volume_name(std::string_view name) {
+  check_name("volume", name, 255, "; for a host directory, use an absolute path");
 }
 
 mount_request parse_volume(std::string_view text) {
@@ -356,6 +360,16 @@ void check_address(std::string_view text) {
     fail(errc::invalid, "{} is not an ip address", text);
 }
 
+void check_mac_address(std::string_view text) {
+  unsigned bytes[6];
+  char rest = 0;
+  const std::string address(text);
+  const int found = std::sscanf(address.c_str(), "%2x:%2x:%2x:%2x:%2x:%2x%c", &bytes[0], &bytes[1], &bytes[2],
+                                &bytes[3], &bytes[4], &bytes[5], &rest);
+  if (found != 6 || text.size() != 17 || (bytes[0] & 1) != 0)
+    fail(errc::invalid, "{} is not a valid mac address: write it as 02:42:ac:11:00:02", text);
+}
+
 void check_host(std::string_view text) {
   const auto colon = text.find(':');
   if (colon == text.npos || colon == 0) fail(errc::invalid, "bad format for add-host: \"{}\"", text);
@@ -456,7 +470,7 @@ void check_modes(const container_spec& s) {
   check("--pid", s.pid_mode, {"host", "private"});
   check("--ipc", s.ipc_mode, {"host", "private", "shareable", "none"});
   check("--uts", s.uts_mode, {"host", "private"});
-  if (!s.cgroupns_mode.empty() && s.cgroupns_mode != "host" && s.cgroupns_mode != "private")
+  if (!s.cgroupns_mode.empty() && s.cgroupns_mode != host_mode && s.cgroupns_mode != "private")
     fail(errc::invalid, "--cgroupns: invalid mode: {}", s.cgroupns_mode);
   const auto exclude = [](bool both, const char* what) {
     if (both) fail(errc::invalid, "conflicting options: {}", what);
@@ -482,15 +496,6 @@ int parse_signal(std::string_view text) {
   if (name.starts_with("RTMIN+") && name.size() < 9 && name.find_first_not_of("0123456789", 6) == std::string::npos)
     return SIGRTMIN + std::stoi(name.substr(6));
   fail(errc::invalid, "invalid signal: '{}': give a name (TERM, SIGHUP) or a number", text);
-}
-
-void check_container_name(std::string_view name) {
-  const auto alphanumeric = [](char c) { return std::isalnum(static_cast<unsigned char>(c)) != 0; };
-  bool good = name.size() >= 2 && name.size() <= 128 && alphanumeric(name[0]);
-  for (char c : name) good = good && (alphanumeric(c) || c == '_' || c == '.' || c == '-');
-  if (!good)
-    fail(errc::invalid, "invalid container name ({}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed, 2 to 128 of them",
-         name);
 }
 
 std::string draw_name(unsigned attempt) {

@@ -231,6 +231,14 @@ std::vector<endpoint_record> read_endpoints(query& q) {
 
 }  // namespace
 
+namespace {
+std::string listed(const std::vector<std::string>& words) {
+  std::string text;
+  for (const std::string& w : words) text += (text.empty() ? "" : ", ") + w;
+  return text;
+}
+}  // namespace
+
 endpoint_record records::lease_endpoint(const network_record& n, const container_id& container,
                                         std::string_view interface_name, const std::vector<std::string>& wanted,
                                         std::string_view link_prefix) {
@@ -246,7 +254,7 @@ endpoint_record records::lease_endpoint(const network_record& n, const container
 
   database& db = impl_->db;
   transaction([&] {
-    if (!query(db, "SELECT 1 FROM networks WHERE id = ?", n.id.text()).next())
+    if (!query(db, "SELECT 1 FROM networks WHERE id = ? AND NOT removing", n.id.text()).next())
       fail(errc::not_found, "no such network: {}", n.name);
     std::size_t given = 0;
     e.addresses.clear();
@@ -264,8 +272,8 @@ endpoint_record records::lease_endpoint(const network_record& n, const container
       e.addresses.push_back(from.range().address(host));
     }
     if (given < asked.size())
-      fail(errc::invalid, "lease {} on network {}: not one address for each prefix of the network", wanted.back(),
-           n.name);
+      fail(errc::invalid, "lease {} on network {}: at most one address in each of its subnets ({}) can be chosen",
+           listed(wanted), n.name, listed(n.prefixes));
     e.mac = derive_mac(e.addresses);
     for (;;) {
       e.link = draw_link(link_prefix);
@@ -324,11 +332,29 @@ void records::release_endpoint(const endpoint_id& id) {
   });
 }
 
+namespace {
+void refuse_if_used(database& db, const network_id& id) {
+  std::string users;
+  query q(db,
+          "SELECT coalesce((SELECT name FROM containers WHERE containers.id = endpoints.container), container) FROM "
+          "endpoints WHERE network = ? ORDER BY 1",
+          id.text());
+  while (q.next()) users += (users.empty() ? "" : ", ") + q.text(0);
+  if (!users.empty())
+    fail(errc::conflict, "remove network {}: it is in use by {}: stop them, or remove them", id.brief(), users);
+}
+}  // namespace
+
+void records::begin_removal(const network_id& id) {
+  transaction([&] {
+    refuse_if_used(impl_->db, id);
+    query(impl_->db, "UPDATE networks SET removing = 1 WHERE id = ?", id.text()).run();
+  });
+}
+
 void records::remove_network(const network_id& id) {
   transaction([&] {
-    if (query q(impl_->db, "SELECT count(*) FROM endpoints WHERE network = ?", id.text()); q.next() && q.number(0) > 0)
-      fail(errc::conflict, "remove network {}: {} containers are on it: remove or disconnect them first", id.brief(),
-           q.number(0));
+    refuse_if_used(impl_->db, id);
     query(impl_->db, "DELETE FROM leases WHERE network = ?", id.text()).run();
     query(impl_->db, "DELETE FROM pools WHERE network = ?", id.text()).run();
     query(impl_->db, "DELETE FROM networks WHERE id = ?", id.text()).run();

@@ -110,7 +110,7 @@ container_record read_container(const query& q) {
   return c;
 }
 
-#define KIT_NETWORK_COLUMNS "id, name, driver, prefixes, gateways, options, labels, link, created_ns"
+#define KIT_NETWORK_COLUMNS "id, name, driver, prefixes, gateways, options, labels, link, created_ns, removing"
 
 network_record read_network(const query& q) {
   network_record n;
@@ -123,6 +123,7 @@ network_record read_network(const query& q) {
   n.labels = split_options(q.text(6));
   n.link = q.text(7);
   n.created_ns = q.number(8);
+  n.removing = q.number(9) != 0;
   return n;
 }
 
@@ -301,9 +302,9 @@ std::vector<container_id> records::containers_using_layer(const layer_id& layer)
 // ---- networks (endpoints and leases: leases.cpp) -----------------------------------------------
 
 void records::insert(const network_record& n) {
-  const bool inserted = query(impl_->db, "INSERT INTO networks (" KIT_NETWORK_COLUMNS ") VALUES (?,?,?,?,?,?,?,?,?)",
+  const bool inserted = query(impl_->db, "INSERT INTO networks (" KIT_NETWORK_COLUMNS ") VALUES (?,?,?,?,?,?,?,?,?,?)",
                               n.id.text(), n.name, n.driver, join(n.prefixes), join(n.gateways),
-                              join_options(n.options), join_options(n.labels), n.link, n.created_ns)
+                              join_options(n.options), join_options(n.labels), n.link, n.created_ns, n.removing)
                             .run_unless_taken();
   if (!inserted) fail_taken(impl_->db, "network", n.id.text(), n.name, network_by_name);
 }

@@ -142,6 +142,7 @@ ALTER TABLE containers ADD COLUMN restart_delay_ms INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE containers ADD COLUMN stopped INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE containers ADD COLUMN health TEXT NOT NULL DEFAULT '';
 ALTER TABLE containers ADD COLUMN log_bytes_lost INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE networks ADD COLUMN removing INTEGER NOT NULL DEFAULT 0;
 DROP INDEX containers_live;
 CREATE INDEX containers_live ON containers (state) WHERE state IN ('running', 'paused', 'restarting');
 )";
