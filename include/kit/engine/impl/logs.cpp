@@ -70,9 +70,10 @@ bool goes_on(engine& e, const container_id& id) {
 }  // namespace
 
 log_settings log_settings_of(const container_spec& spec) {
+  constexpr std::string_view no_log = "none";  // a word that network drivers know, too
   log_settings s;
   const std::string driver = spec.log_driver.empty() ? "json-file" : spec.log_driver;
-  if (driver == "none")
+  if (driver == no_log)
     s.kept = false;
   else if (driver == "file")
     s.format = monitor::log_format::text;
