@@ -164,6 +164,22 @@ top_layer_names() {
   kit rmi made:base made:top
 }
 
+@test "a hostile layer among good ones: refused, and nothing of the others is kept" {
+  local layout=$BATS_TEST_TMPDIR/layout at=$BATS_TEST_TMPDIR before
+  store() { find "$KIT_ROOT/images/blobs" "$KIT_ROOT"/storage/*/{new,layers} -mindepth 1 -maxdepth 2 | sort; }
+  before=$(store)
+  mkdir "$at/tree"
+  echo more >"$at/tree/file"
+  busybox_rootfs >"$at/good.tar"
+  tar -C "$at/tree" -cf "$at/more.tar" file
+  tar -C "$at/tree" --transform='s,file,usr/.wh...,' -cf "$at/evil.tar" file
+  umoci init --layout "$layout"
+  umoci new --image "$layout:1"
+  for layer in good more evil more; do umoci raw add-layer --image "$layout:1" "$at/$layer.tar"; done
+  fails_with 1 "usr/.wh..." kit load -q -i "$layout"
+  [ "$(store)" = "$before" ]
+}
+
 @test "a docker-archive made by skopeo loads and runs, from a file and from a pipe" {
   local layout=$BATS_TEST_TMPDIR/layout archive=$BATS_TEST_TMPDIR/archive.tar
   umoci_layout "$layout" 1

@@ -17,6 +17,7 @@
 #include <system_error>
 #include <thread>
 
+#include "kit/engine/bundle.hpp"
 #include "kit/engine/clock.hpp"
 #include "kit/engine/images.hpp"
 #include "kit/engine/lifecycle.hpp"
@@ -641,7 +642,8 @@ std::string commit(engine& e, const container_id& id, const commit_options& opti
   const container_record r = current(e, e.records().container(id.text()));
   if (r.state == container_state::removing) fail(errc::conflict, "commit {}: it is being removed", r.name);
   const image base = find_image(e, r.image_digest);
-  image_config config = as_run(base.config, spec_from_json(r.spec));
+  const container_spec spec = spec_from_json(r.spec);
+  image_config config = as_run(base.config, spec);
   for (const std::string& line : options.changes) apply_change(config, line);
 
   return all_or_nothing(e, [&] {
@@ -666,8 +668,10 @@ std::string commit(engine& e, const container_id& id, const commit_options& opti
       }
     }
     config.created = rfc3339(now_ns());
+    std::string created_by;
+    for (const std::string& word : program_of(spec, base.config)) created_by += (created_by.empty() ? "" : " ") + word;
     if (!options.author.empty()) config.author = options.author;
-    config.history.push_back({config.created, r.command, options.author, options.message, !changed});
+    config.history.push_back({config.created, created_by, options.author, options.message, !changed});
     const carried_image i =
         KIT_STEP(make_image(store, std::move(layers), to_json(config, base.manifest.config), reference_text));
     KIT_STEP(publish(e, {i}));

@@ -531,22 +531,25 @@ class archive_unpacked_alone::tree : public target_tree {
 
   bool complete(int below) {
     // Whether the layers below show something under a path that this archive only went through.
-    std::map<std::string, unique_fd> shown;
+    std::set<std::string> shown;
+    const auto look_below = [&](const std::string& path) {
+      return unique_fd(try_open_without_links(below, path.empty() ? "." : path.c_str(), O_PATH | O_NOFOLLOW));
+    };
     for (const auto& [path, way] : on_the_way_) {
-      unique_fd found(try_open_without_links(below, path.empty() ? "." : path.c_str(), O_PATH | O_NOFOLLOW));
+      const unique_fd found = look_below(path);
       struct stat st {};
       if (!found && errno == ELOOP) return false;
       if (found && (::fstat(found.get(), &st) != 0 || !S_ISDIR(st.st_mode))) return false;
-      if (found && !way.anew && !hidden(path)) shown.emplace(path, std::move(found));
+      if (found && !way.anew && !hidden(path)) shown.insert(path);
     }
     forget_needless_deletions(below);
     for (auto at = on_the_way_.rbegin(); at != on_the_way_.rend(); ++at)
       if (const auto& [path, way] = *at; !way.used && !way.named)
         forget_needless_directory(path, shown.count(path) != 0);
-    for (const auto& [path, directory] : shown)
+    for (const std::string& path : shown)
       if (!on_the_way_.at(path).named)
         if (const unique_fd here(look_up_here(path, O_RDONLY | O_DIRECTORY)); here) {
-          copy_status(directory.get(), here.get());
+          copy_status(look_below(path).get(), here.get());
           times_.erase(path);
         }
     set_directory_times();
@@ -657,10 +660,11 @@ class archive_unpacked_alone::tree : public target_tree {
   unique_fd directory_to_delete_in(const std::string& path) {
     unique_fd found(look_up(path, O_RDONLY | O_DIRECTORY));
     if (found) return found;
+    const bool in_the_way = errno == ENOTDIR;
     accept_absence(path);
     for (std::string above = path; !above.empty(); above = entry_name::above(above))
       if (deleted_.count(above) != 0) return {};
-    if (errno == ENOTDIR) return {};
+    if (in_the_way) return {};
     make_directories_to(path, {});
     return unique_fd(look_up(path, O_RDONLY | O_DIRECTORY));
   }
