@@ -297,7 +297,12 @@ int rename(invocation& call) {
   check_name("container", words[1]);
   const container_record c = find(call, words[0]);
   if (c.name == words[1]) fail(errc::invalid, "rename {}: it has that name already", c.name);
-  call.engine().records().rename(c.id, words[1]);
+  kit::records& known = call.engine().records();
+  known.transaction([&] {
+    known.rename(c.id, words[1]);
+    known.add(
+        {now_ns(), "container", "rename", c.id.str(), {{"image", c.image}, {"name", words[1]}, {"oldName", c.name}}});
+  });
   return 0;
 }
 

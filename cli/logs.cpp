@@ -5,12 +5,10 @@
 #include <cstdlib>
 
 #include "kit/engine/clock.hpp"
+#include "moment.hpp"
 #include "verbs.hpp"
 
 namespace kit::cli {
-namespace {
-
-/// RFC 3339 from "2024-01-02T03:04:05Z", a day, Unix time, or from a time ago: "10m", "1h30m", "90s".
 std::string moment(invocation& call, const char* option, const std::string& text) {
   if (text.empty() || text.find('T') != text.npos) return text;
   if (text.find_first_not_of("0123456789.") == text.npos)
@@ -30,8 +28,6 @@ std::string moment(invocation& call, const char* option, const std::string& text
   }
   return rfc3339(now_ns() - static_cast<std::int64_t>(seconds * 1e9));
 }
-
-}  // namespace
 
 int logs(invocation& call) {
   log_options which;

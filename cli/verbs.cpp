@@ -17,6 +17,7 @@ constexpr verb table[] = {
     {"ps",                "List containers",                                         "",          1,   ps},
     {"inspect",           "Show all that is known of an object",                     "container", 1,   inspect},
     {"logs",              "Show what a container has written",                       "container", 1,   logs},
+    {"events",            "Show what happens, as it happens",                        "",          1,   events},
     {"exec",              "Run one more command in a running container",             "container", 1,   exec},
     {"attach",            "Connect this terminal to a running container",            "container", 1,   attach},
     {"commit",            "Make an image of a container's changes",                  "container", 1,   commit},

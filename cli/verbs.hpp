@@ -94,6 +94,7 @@ int update(invocation&);
 int ps(invocation&);     // ps.cpp
 int stats(invocation&);  // stats.cpp
 int top(invocation&);
+int events(invocation&);   // events.cpp
 int logs(invocation&);     // logs.cpp
 int inspect(invocation&);  // inspect.cpp
 int container_inspect(invocation&);

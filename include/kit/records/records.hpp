@@ -157,6 +157,7 @@ struct event_record {
   std::string action;  ///< "create", "start", "die", ...
   std::string actor;   ///< id or reference
   std::vector<option> attributes;
+  std::int64_t number = 0;  ///< of its place among all; add() gives it
 };
 
 class records {
@@ -251,6 +252,8 @@ class records {
   // ---- events ----------------------------------------------------------------------------------
   void add(const event_record&);
   std::vector<event_record> events(std::int64_t since_ns, std::int64_t until_ns);
+  std::vector<event_record> events_after(std::int64_t number);  ///< in the order of their numbers
+  std::int64_t last_event();                                    ///< its number, 0: there was none
 
   // ---- settings: small texts of the root (its tag, the default network) -------------------------
   std::optional<std::string> setting(std::string_view key);

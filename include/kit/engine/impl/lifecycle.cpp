@@ -483,6 +483,7 @@ container_record finish(engine& e, const container_id& id, int init) {
   }
   std::vector<std::string> volumes;
   end_run(e, r, [&] {
+    if (ended.oom_killed) add_event(e, ended, "oom");
     add_event(e, ended, "die", {{"exitCode", std::to_string(ended.exit_code)}});
     if (!ended.auto_remove) return e.records().update(ended);
     add_event(e, ended, "destroy");
@@ -597,6 +598,7 @@ void kill(engine& e, const container_id& id, int signal) {
   if (!is_live(r)) fail(errc::not_found, "container {} is not running", r.name);
   if (signal == SIGKILL || signal == stop_signal(e, r)) forgo_restart(e, id);
   e.isolation(r.isolation).signal(e.as_container(r), signal, reach::init);
+  add_event(e, r, "kill", {{"signal", std::to_string(signal)}});
 }
 
 void stop(engine& e, const container_id& id, int signal, milliseconds timeout) {
@@ -629,6 +631,7 @@ void stop(engine& e, const container_id& id, int signal, milliseconds timeout) {
   } catch (const error& x) {
     if (x.code() != errc::not_found) throw;  // --rm: the monitor was quicker
   }
+  add_event(e, r, "stop");
   // Who finished it may have looked before this command was heard of.
   if (restarts) forgo_restart(e, id);
 }

@@ -504,14 +504,32 @@ void records::add(const event_record& e) {
       .run();
 }
 
-std::vector<event_record> records::events(std::int64_t since_ns, std::int64_t until_ns) {
+#define KIT_EVENT_COLUMNS "time_ns, type, action, actor, attributes, number"
+
+namespace {
+std::vector<event_record> read_events(query&& q) {
   std::vector<event_record> list;
-  query q(impl_->db,
-          "SELECT time_ns, type, action, actor, attributes FROM events WHERE time_ns BETWEEN ? AND ? "
-          "ORDER BY time_ns, number",
-          since_ns, until_ns);
-  while (q.next()) list.push_back({q.number(0), q.text(1), q.text(2), q.text(3), split_options(q.text(4))});
+  while (q.next())
+    list.push_back({q.number(0), q.text(1), q.text(2), q.text(3), split_options(q.text(4)), q.number(5)});
   return list;
+}
+}  // namespace
+
+std::vector<event_record> records::events(std::int64_t since_ns, std::int64_t until_ns) {
+  return read_events(query(impl_->db,
+                           "SELECT " KIT_EVENT_COLUMNS " FROM events WHERE time_ns BETWEEN ? AND ? "
+                           "ORDER BY time_ns, number",
+                           since_ns, until_ns));
+}
+
+std::vector<event_record> records::events_after(std::int64_t number) {
+  return read_events(
+      query(impl_->db, "SELECT " KIT_EVENT_COLUMNS " FROM events WHERE number > ? ORDER BY number", number));
+}
+
+std::int64_t records::last_event() {
+  query q(impl_->db, "SELECT coalesce(max(number), 0) FROM events");
+  return q.next() ? q.number(0) : 0;
 }
 
 std::optional<std::string> records::setting(std::string_view key) {
