@@ -2,6 +2,7 @@
 # Containers on the file systems that some storage drivers need: one of its own for each test, in this file's own mount
 # namespace.
 load common
+load workloads
 
 setup_file() { :; }
 
@@ -62,4 +63,18 @@ lives() {
     lives reflink
     if [[ $type == xfs ]]; then teardown; fi
   done
+}
+
+@test "a database, a repository and packages work on overlayfs, vfs and btrfs" {
+  on btrfs
+  import_workloads
+  works btrfs
+  works overlayfs
+  works vfs
+}
+
+@test "a database, a repository and packages work on reflink" {
+  on xfs
+  import_workloads
+  works reflink
 }

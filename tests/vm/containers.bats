@@ -2,6 +2,9 @@
 # `kit run` on Linux 6.1 with version 2 control groups alone. Its upper layers lie on a tmpfs, and containers get no
 # network: that kernel's nftables cannot translate addresses.
 load ../e2e/common
+load ../e2e/workloads
+
+with_pool='{"network": "none", "drivers": {"devicemapper": {"data_size": "500m", "base_size": "256m"}}}'
 
 setup_file() {
   new_root
@@ -60,9 +63,15 @@ limited() {
   kit run --rm --storage "$1" busybox $fill
 }
 
+@test "a database, a repository and packages work on devicemapper" {
+  echo "$with_pool" >"$KIT_CONFIG"
+  import_workloads
+  works devicemapper
+}
+
 @test "the size of a container is limited: overlayfs by a project quota, devicemapper by its file system" {
   fails_with 125 "overlayfs cannot limit the size" kit run --rm --storage overlayfs --storage-opt size=8m busybox true
-  echo '{"network": "none", "drivers": {"devicemapper": {"data_size": "300m", "base_size": "128m"}}}' >"$KIT_CONFIG"
+  echo "$with_pool" >"$KIT_CONFIG"
   limited devicemapper
   echo '{"network": "none"}' >"$KIT_CONFIG"
   truncate -s 1G "$BATS_FILE_TMPDIR/image"
