@@ -22,10 +22,12 @@ setup_file() {
     export NO_DOCKER="dockerd is not installed"
     return
   fi
+  local storage=overlay2
+  [[ $(stat -f -c %T "$PARITY_DIR") != overlayfs ]] || storage=vfs
   # It ends with this file's process, however that ends.
   setpriv --pdeathsig TERM dockerd --data-root "$PARITY_DIR/data" --exec-root "$PARITY_DIR/run" \
     --pidfile "$PARITY_DIR/pid" --host "unix://$PARITY_DIR/socket" --bridge none --iptables=false --ip6tables=false \
-    --ip-forward=false --storage-driver vfs --cgroup-parent "kit-parity-$$" --userland-proxy=false \
+    --ip-forward=false --storage-driver "$storage" --cgroup-parent "kit-parity-$$" --userland-proxy=false \
     >"$PARITY_DIR/log" 2>&1 3>&- 4>&- </dev/null &
   echo $! >"$PARITY_DIR/started"
   export DOCKER_GROUP=kit-parity-$$
