@@ -79,8 +79,11 @@ std::string layer_store::require(const layer& l, access how) const {
 }
 
 void layer_store::require_frozen_parents(const layer& l) const {
+  if (l.parents.empty()) return;
+  // By one descriptor: of many parents the way to each is short.
+  const unique_fd layers(::open((directory_ + "/layers").c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
   for (const layer_id& p : l.parents) {
-    if (frozen(p)) continue;
+    if (::faccessat(layers.get(), (p.str() + "/frozen").c_str(), F_OK, 0) == 0 || frozen(p)) continue;
     if (state(p).empty())
       fail(errc::not_found, "layer {}: its parent {} is not in {}", l.id.brief(), p.brief(), directory_);
     fail(errc::invalid, "layer {}: its parent {} is still writable; freeze it first", l.id.brief(), p.brief());
