@@ -144,6 +144,14 @@ b"'
   fails_with 1 "--storage is needed" kit container move stays
   fails_with 1 "no such container: absent" kit container move --storage vfs absent
   [ "$(kit inspect -f '{{.GraphDriver.Name}}' stays)" = overlayfs ]
+  # A layer that somebody took away by hand: told, and nothing made of it.
+  local id
+  id=$(kit create --name broken busybox true)
+  rm -r "$KIT_ROOT/storage/overlayfs/layers/$id"
+  fails_with 1 "not in $KIT_ROOT/storage/overlayfs" kit container move --storage vfs broken
+  [ "$(kit inspect -f '{{.GraphDriver.Name}}' broken)" = overlayfs ]
+  [ ! -e "$KIT_ROOT/storage/vfs/layers/$id" ]
+  kit rm broken >/dev/null
   # Where it is already: nothing to do.
   kit container move --storage overlayfs stays
   kit rm -f runs stays >/dev/null
