@@ -38,6 +38,12 @@ std::chrono::milliseconds grace(const container_record& c, const std::optional<s
 
 }  // namespace
 
+bool lacks_terminal(bool interactive, bool tty) {
+  if (!interactive || !tty || ::isatty(STDIN_FILENO)) return false;
+  report(error(errc::invalid, "the input device is not a TTY"));
+  return true;
+}
+
 int start(invocation& call) {
   bool attached = false, interactive = false;
   std::string detach_keys = "ctrl-p,ctrl-q", proxy = "true";
@@ -79,7 +85,8 @@ int start(invocation& call) {
                                  .signal_proxy = boolean(call, "--sig-proxy", proxy),
                                  .detach_keys = detach_keys},
                                 true);
-  if (!end.exited) return 0;
+  if (end.detached) return 0;
+  if (!end.exited) fail(errc::io, "start: the monitor of container {} is gone; see `kit system check`", c.name);
   return conclude(engine, c.id, connection, end);
 }
 
@@ -105,7 +112,9 @@ int attach(invocation& call) {
                                  .signal_proxy = boolean(call, "--sig-proxy", proxy),
                                  .detach_keys = detach_keys},
                                 false);
-  return end.exited ? end.exit_code : 0;
+  if (!end.exited && !end.detached)
+    fail(errc::io, "attach: the monitor of container {} is gone; see `kit system check`", c.name);
+  return end.exit_code;
 }
 
 int exec(invocation& call) {
@@ -129,8 +138,7 @@ int exec(invocation& call) {
           .parse(call.words);
   spec.command.assign(words.begin() + 1, words.end());
   spec.env = environment(env_files, env);
-  if (spec.tty && spec.interactive && !spec.detach && !::isatty(STDIN_FILENO))
-    fail(errc::invalid, "exec -it: stdin is not a terminal; leave out -t");
+  if (!spec.detach && lacks_terminal(spec.interactive, spec.tty)) return 1;
   const container_id id = find(call, words.front()).id;
   try {
     return kit::exec(call.engine(), id, spec);

@@ -212,8 +212,7 @@ int run(invocation& call) {
   const container_spec spec = given.finish(words);
   if (proxy != "true" && proxy != "false") throw usage_error(call.command(), "--sig-proxy: true or false is expected");
   parse_detach_keys(detach_keys);
-  if (spec.tty && spec.interactive && !spec.detach && !::isatty(STDIN_FILENO))
-    fail(errc::invalid, "run -it: stdin is not a terminal; leave out -t");
+  if (!spec.detach && lacks_terminal(spec.interactive, spec.tty)) return 1;
 
   const tracer steps(trace);
   kit::engine& engine = call.engine();
@@ -245,7 +244,8 @@ int run(invocation& call) {
   const stream_options how{
       .stdin_open = spec.interactive, .tty = spec.tty, .signal_proxy = proxy == "true", .detach_keys = detach_keys};
   const stream_end end = KIT_STEP(stream(engine, made.id, connection, how, true));
-  if (!end.exited) return 0;
+  if (end.detached) return 0;
+  if (!end.exited) fail(errc::io, "run: the monitor of container {} is gone; see `kit system check`", made.id.brief());
   return KIT_STEP(conclude(engine, made.id, connection, end));
 }
 

@@ -48,6 +48,9 @@ struct invocation {
   std::unique_ptr<kit::engine> engine_;
 };
 
+/// Whether a terminal was asked for and stdin is none; tells the user so, as Docker does, who then exits with 1.
+bool lacks_terminal(bool interactive, bool tty);
+
 /// Prints an error the way main does: for verbs that go on with their next argument.
 void report(const std::exception&) noexcept;
 

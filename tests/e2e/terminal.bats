@@ -123,7 +123,7 @@ SCRIPT
 }
 
 @test "-it without a terminal is refused, -t alone is not" {
-  fails_with 125 terminal kit run --rm -it busybox true </dev/null
+  fails_with 1 "the input device is not a TTY" kit run --rm -it busybox true </dev/null
   run kit run --rm -t busybox sh -c 'test -t 1 && echo terminal' </dev/null
   [[ $output == terminal* ]]
 }

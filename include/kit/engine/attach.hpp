@@ -15,15 +15,17 @@ namespace kit {
 session attach(engine&, const container_id&);
 
 struct stream_options {
-  bool stdin_open = false;   ///< pass this process's stdin on, to its end
-  bool tty = false;          ///< raw mode, window size, detach keys
-  bool signal_proxy = true;  ///< pass signals that reach this process on to the container
+  bool stdin_open = false;  ///< pass this process's stdin on, to its end
+  bool tty = false;         ///< raw mode, window size, detach keys
+  bool signal_proxy =
+      true;  ///< pass signals on to the container, unless it has a terminal; else this process dies of them
   bool output = true;
   std::string detach_keys = "ctrl-p,ctrl-q";
 };
 
 struct stream_end {
-  bool exited = false;  ///< else: detached, or the monitor is gone
+  bool exited = false;
+  bool detached = false;  ///< by the keys; neither: the connection broke, the monitor is gone
   int exit_code = 0;
 };
 

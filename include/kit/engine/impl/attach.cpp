@@ -22,14 +22,50 @@
 
 namespace kit {
 
+namespace {
+
+/// For the handler: the terminal to be restored by who dies of a signal that nobody takes.
+struct {
+  int fd;
+  termios settings;
+} to_restore;
+constexpr int fatal_signals[] = {SIGSEGV, SIGBUS,  SIGILL,  SIGFPE,  SIGABRT, SIGTRAP,
+                                 SIGSYS,  SIGPIPE, SIGALRM, SIGXCPU, SIGXFSZ, SIGVTALRM};
+
+/// Its disposition was reset as it came (SA_RESETHAND): this time it ends the process.
+void restore_and_die(int signal) {
+  ::tcsetattr(to_restore.fd, TCSANOW, &to_restore.settings);
+  ::raise(signal);
+}
+
+[[noreturn]] void die_of(int signal) {
+  ::signal(signal, SIG_DFL);
+  sigset_t only;
+  ::sigemptyset(&only);
+  ::sigaddset(&only, signal);
+  ::sigprocmask(SIG_UNBLOCK, &only, nullptr);
+  ::raise(signal);
+  ::_exit(128 + signal);
+}
+
+}  // namespace
+
 raw_terminal::raw_terminal(int fd) : fd_(fd) {
   termios raw{};
   if (::tcgetattr(fd, &raw) != 0) fail_errno(errno, "read the terminal's settings");
   saved_ = raw;
+  to_restore = {fd, saved_};
+  struct sigaction action {};
+  action.sa_handler = restore_and_die;
+  action.sa_flags = SA_RESETHAND;
+  for (const int n : fatal_signals) ::sigaction(n, &action, nullptr);
   ::cfmakeraw(&raw);
   if (::tcsetattr(fd, TCSANOW, &raw) != 0) fail_errno(errno, "set the terminal to raw mode");
 }
-raw_terminal::~raw_terminal() { ::tcsetattr(fd_, TCSANOW, &saved_); }
+raw_terminal::~raw_terminal() {
+  ::tcsetattr(fd_, TCSANOW, &saved_);
+  for (const int n : fatal_signals) ::signal(n, SIG_DFL);
+}
 
 std::pair<unsigned, unsigned> terminal_size(int fd) noexcept {
   winsize size{};
@@ -183,8 +219,10 @@ stream_end stream(engine& e, const container_id& id, session& s, const stream_op
         if (options.tty && ::isatty(1) == 1) to_monitor += window_frame(1);
       } else if (n == SIGCONT) {
         if (raw) raw.emplace(0);  // the shell gave the terminal its own settings while we were stopped
-      } else if (!options.signal_proxy) {
-        return {};
+      } else if (!options.signal_proxy || options.tty) {
+        // As Docker does: a terminal's user has keys, and who closes it leaves the container running.
+        raw.reset();
+        die_of(n);
       } else {
         try {
           kill(e, id, n);
@@ -200,7 +238,7 @@ stream_end stream(engine& e, const container_id& id, session& s, const stream_op
         std::string through;
         const bool detached = detach.feed({typed, static_cast<std::size_t>(n)}, through);
         if (!through.empty()) to_monitor += frame_of(stdin_data, through);
-        if (detached) return {};
+        if (detached) return {.detached = true};
       } else if (n == 0 || (errno != EINTR && errno != EAGAIN)) {
         reading_stdin = false;
         to_monitor += frame_of(stdin_end, "");
@@ -223,7 +261,7 @@ stream_end stream(engine& e, const container_id& id, session& s, const stream_op
       if (*type == exited && body.size() == 4) {
         std::uint32_t code = 0;
         std::memcpy(&code, body.data(), 4);
-        return {true, static_cast<int>(ntohl(code))};
+        return {.exited = true, .exit_code = static_cast<int>(ntohl(code))};
       }
       if (options.output && *type == behind && body.size() == sizeof(behind_body)) {
         behind_body missed{};

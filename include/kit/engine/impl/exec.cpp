@@ -69,14 +69,23 @@ int relay(const started& process, flow in, flow out, flow err, unique_fd& progra
   if (terminal >= 0 && in.open && ::isatty(0) == 1) raw.emplace(0);
   detach_matcher detach(terminal >= 0 ? parse_detach_keys(x.detach_keys) : "");
   bool ended = false;
+  // What the program has not read yet. Written without waiting: it may itself wait for its output to be read.
+  std::string typed_ahead;
+  if (in.open) ::fcntl(in.to, F_SETFL, ::fcntl(in.to, F_GETFL) | O_NONBLOCK);
+  const auto no_more_stdin = [&] {
+    in.open = false;
+    if (typed_ahead.empty()) program_stdin.reset();
+  };
   while (!ended || out.open || err.open) {
-    pollfd polls[5] = {{ended ? -1 : process.waiter.get(), POLLIN, 0},
+    constexpr std::size_t enough = 256 * 1024;
+    pollfd polls[6] = {{ended ? -1 : process.waiter.get(), POLLIN, 0},
                        {signals.fd(), POLLIN, 0},
-                       {in.open && !ended ? in.from : -1, POLLIN, 0},
+                       {in.open && !ended && typed_ahead.size() < enough ? in.from : -1, POLLIN, 0},
                        {out.open ? out.from : -1, POLLIN, 0},
-                       {err.open ? err.from : -1, POLLIN, 0}};
+                       {err.open ? err.from : -1, POLLIN, 0},
+                       {!typed_ahead.empty() && !ended ? in.to : -1, POLLOUT, 0}};
     // A process it left behind may hold the streams open: not waited for.
-    const int ready = ::poll(polls, 5, ended ? 50 : -1);
+    const int ready = ::poll(polls, 6, ended ? 50 : -1);
     if (ready < 0 && errno != EINTR) fail_errno(errno, "poll");
     if (ready == 0 && ended) break;
     while (const int n = signals.next()) {
@@ -97,17 +106,19 @@ int relay(const started& process, flow in, flow out, flow err, unique_fd& progra
       if (n > 0) {
         std::string through;
         const bool detached = detach.feed({typed, static_cast<std::size_t>(n)}, through);
-        // The program may close its stdin whenever it likes; the rest then has no reader.
-        try {
-          write_all(in.to, through, "the program's stdin");
-        } catch (const error&) {
-          in.open = false;
-        }
+        typed_ahead += through;
         if (detached) return 0;
       } else if (n == 0) {
-        in.open = false;
-        program_stdin.reset();
+        no_more_stdin();
       }
+    }
+    if (!typed_ahead.empty()) {
+      const ssize_t n = ::write(in.to, typed_ahead.data(), typed_ahead.size());
+      if (n > 0)
+        typed_ahead.erase(0, static_cast<std::size_t>(n));
+      else if (n < 0 && errno != EAGAIN && errno != EINTR)
+        typed_ahead.clear(), in.open = false;  // it closed its stdin: the rest has no reader
+      if (typed_ahead.empty() && !in.open) program_stdin.reset();
     }
     if ((polls[0].revents & POLLIN) != 0) ended = true;
   }
