@@ -11,7 +11,7 @@ teardown() {
 @test "stdin of a pipe is passed on to its end, exactly" {
   local bytes=30000000
   [ -z "${KIT_TEST_LONG:-}" ] || bytes=1000000000
-  head -c $bytes /dev/zero | openssl enc -aes-128-ctr -K 00 -iv 00 2>/dev/null | tee >(sha256sum >"$BATS_TEST_TMPDIR/sum") |
+  head -c $bytes /dev/urandom | tee >(sha256sum >"$BATS_TEST_TMPDIR/sum") |
     kit run --rm -i busybox sha256sum >"$BATS_TEST_TMPDIR/seen"
   within 5 test -s "$BATS_TEST_TMPDIR/sum"
   cmp "$BATS_TEST_TMPDIR/seen" "$BATS_TEST_TMPDIR/sum"
