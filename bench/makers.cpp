@@ -130,8 +130,8 @@ class of_mount : public of_directories {
  public:
   explicit of_mount(const std::string& directory)
       : of_directories("mount(2)",
-                       "the kernel's part: mkdir of what an overlay needs, mount(2), umount(2), rmdir; no driver, no "
-                       "books",
+                       "the kernel's part: mkdir of what an overlay needs, mount(2) with the layers' directories open "
+                       "already, umount(2), rmdir; no driver, no books",
                        directory) {}
   void make(const image_shape& shape) override {
     if (images_.contains(shape)) return;
