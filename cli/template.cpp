@@ -164,12 +164,11 @@ class interpreter {
       block(at, word == "with" && taken ? value : dot, taken);
     }
     if (at < pieces_.size() && first_word(pieces_[at].text) == "else") {
-      const std::string& other = pieces_[at].text;
-      const std::string_view after = first_word(other.substr(other.find("else") + 4));
-      if (after == "if") {  // its {{end}} is ours
-        const std::size_t here = at;
-        const std::string whole = other;
-        pieces_[here].text = whole.substr(whole.find("if"));
+      const std::size_t here = at;
+      const std::string whole = pieces_[here].text;
+      const std::string condition = whole.substr(whole.find("else") + 4);
+      if (first_word(condition) == "if") {  // its {{end}} is ours
+        pieces_[here].text = condition;
         compound(at, "if", dot, active && !taken);
         pieces_[here].text = whole;
         return;

@@ -41,7 +41,8 @@ TEST_CASE("fields, as Go prints them") {
 }
 
 TEST_CASE("functions and pipes") {
-  CHECK(render(R"({{index .List 1}} {{index .Networks "one" "IP"}} {{index .State "Nope"}}|)", data) == "b c 10.0.0.2 |");
+  CHECK(render(R"({{index .List 1}} {{index .Networks "one" "IP"}} {{index .State "Nope"}}|)", data) ==
+        "b c 10.0.0.2 |");
   CHECK(render(R"({{len .List}} {{len .Name}} {{join .List "+"}} {{upper .Name}} {{title .Name}})", data) ==
         "2 3 a+b c WEB Web");
   CHECK(render(R"({{.Name | upper}} {{split "a,b" ","}} {{println .Name .Count}})", data) == "WEB [a b] web 3\n");
@@ -66,7 +67,7 @@ TEST_CASE("what is wrong is said") {
   CHECK(refusal("{{.Nope}}").find("no field .Nope; there are .Name") != std::string::npos);
   CHECK(refusal("{{.State.Nope}}").find("no field .Nope; there are .Status .Pid") != std::string::npos);
   CHECK(refusal("{{nope .Name}}").find("\"nope\" not defined") != std::string::npos);
-  for (const char* bad : {"{{}}", "{{if .Up}}", "{{end}}", "{{range .Count}}{{end}}", "{{index .List 9}}", "{{.Name .Count}}",
-                          "{{\"open}}", "{{$none}}", "{{(.Name}}", "{{else}}x"})
+  for (const char* bad : {"{{}}", "{{if .Up}}", "{{end}}", "{{range .Count}}{{end}}", "{{index .List 9}}",
+                          "{{.Name .Count}}", "{{\"open}}", "{{$none}}", "{{(.Name}}", "{{else}}x"})
     CHECK(refusal(bad).find("rendered: ") == std::string::npos);
 }
