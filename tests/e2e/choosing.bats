@@ -141,6 +141,10 @@ b"'
   kit create --name stays busybox true >/dev/null
   fails_with 1 'no storage driver "absent"' kit container move --storage absent stays
   fails_with 1 "cannot move container stays to aufs: it does not work here" kit container move --storage aufs stays
+  kit create --name asks --storage-opt volatile=true busybox true
+  fails_with 1 volatile kit container move --storage vfs asks
+  kit start asks
+  kit rm asks
   fails_with 1 "--storage is needed" kit container move stays
   fails_with 1 "no such container: absent" kit container move --storage vfs absent
   [ "$(kit inspect -f '{{.GraphDriver.Name}}' stays)" = overlayfs ]

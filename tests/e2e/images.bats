@@ -359,7 +359,7 @@ SCRIPT
     within 10 stored
     kill -$signal $pid
     wait $pid || true
-    kill $writer
+    kill $writer || true  # it may have lost its reader already
     wait $writer || true
     # Who is told to end tidies up; after who is killed, the check does.
     [[ $signal == TERM ]] || kit system check || true

@@ -62,14 +62,15 @@ comes_to_order() {
 
 @test "out of address space: run ends, and what it left is put in order, until there is enough" {
   local megabytes status enough= refused=0
-  for ((megabytes = 4; megabytes < 200 && !enough; megabytes += 2)); do
+  # Where kit itself has no room, execve(2) fails, not kit.
+  for ((megabytes = 6; megabytes < 200 && !enough; megabytes += 2)); do
     status=0
     bash -c "ulimit -v $((megabytes * 1024)); exec kit run --rm busybox true" >"$BATS_TEST_TMPDIR/out" 2>&1 || status=$?
     comes_to_order || { echo "$megabytes MB, status $status: $(<"$BATS_TEST_TMPDIR/out")" && exit 1; }
     if ((status == 0)); then enough=1; else refused=$((refused + 1)); fi
     ((status == 0)) || [ -s "$BATS_TEST_TMPDIR/out" ]
   done
-  ((enough && refused > 2))
+  ((enough && refused > 1))
 }
 
 @test "killed for want of memory, wherever it is: what it left is put in order, until there is enough" {

@@ -67,7 +67,7 @@ load common
   cat >"$BATS_TEST_TMPDIR/move" <<'MOVE'
 kit container move --storage vfs victim
 unset KIT_FAULT
-[[ $(kit diff victim) == 'A /srv/more' && $(kit export victim | tar -xO srv/more) == more ]] || echo "$(kit diff victim)" >"$1"
+[[ $(kit diff victim) == $'C /srv\nA /srv/more' && $(kit export victim | tar -xO srv/more) == more ]] || echo "$(kit diff victim)" >"$1"
 kit start victim || echo "does not start" >"$1"
 MOVE
   prepare() { changed; kit image unpack --storage vfs busybox >/dev/null; }

@@ -153,7 +153,8 @@ std::vector<unpacked_record> unneeded_layers(engine& e) {
 
 void remove_unneeded(engine& e, const unpacked_record& u) {
   // The row first: a layer without one is found by reconcile, a row without its layer would break a start.
-  in_step("remove_unpacked", [&] { e.records().remove_unpacked(u.driver, u.chain_id); });
+  in_step("remove_unpacked",
+          [&] { e.records().releasing([&] { e.records().remove_unpacked(u.driver, u.chain_id); }); });
   in_step("remove_layer", [&] { e.storage(u.driver).remove(u.layer); });
 }
 

@@ -187,8 +187,12 @@ carried_image make_image(image_store& store, std::vector<descriptor> layers, std
   return i;
 }
 
-/// Records images: all or none.
-void publish(engine& e, const std::vector<carried_image>& images) {
+event_record came_by(const char* action, const carried_image& i) {
+  return {now_ns(), "image", action, i.manifest.digest, {{"name", i.names.empty() ? "" : i.names[0]}}};
+}
+
+/// Records images, and what brought them: all or none.
+void publish(engine& e, const std::vector<carried_image>& images, const std::vector<event_record>& by) {
   records& records = e.records();
   records.durable(true);
   in_step("record_images", [&] {
@@ -197,9 +201,16 @@ void publish(engine& e, const std::vector<carried_image>& images) {
         records.insert(row_of(i));
         for (const std::string& name : i.names) records.tag(name, i.manifest.digest);
       }
+      for (const event_record& what : by) records.add(what);
     });
   });
-  KIT_STEP(write_image_index(e));
+  try {
+    KIT_STEP(write_image_index(e));
+  } catch (const error& x) {
+    // The images are recorded, and that is what counts: the index is for others to read.
+    if (x.code() != errc::no_space) throw;
+    this_call().log(log_level::warning, fmt::format("{}; `kit system check` writes it when there is space", x.what()));
+  }
 }
 
 /// The repository that a name without tag and digest stands for.
@@ -564,9 +575,8 @@ std::string import_image(engine& e, int from, std::string_view name, const std::
     config.history = {{config.created, "", "", std::string(message.empty() ? "imported from -" : message), false}};
     const descriptor layer{std::string(layer_media_type(store, blob.digest)), blob.digest, blob.size};
     const carried_image i = KIT_STEP(make_image(store, {layer}, to_json(config), reference_text));
-    KIT_STEP(publish(e, {i}));
     a.publish(e, storage, done.diff_id);
-    e.records().add({now_ns(), "image", "import", i.manifest.digest, {{"name", reference_text}}});
+    KIT_STEP(publish(e, {i}, {came_by("import", i)}));
     return i.manifest.digest;
   });
 }
@@ -589,9 +599,9 @@ std::vector<loaded_image> load_images(engine& e, int from, std::string_view base
       unpack_layers(e, row.layers, storage);
       answer.push_back({i.manifest.digest, i.names});
     }
-    KIT_STEP(publish(e, images));
-    for (const carried_image& i : images)
-      e.records().add({now_ns(), "image", "load", i.manifest.digest, {{"name", i.names.empty() ? "" : i.names[0]}}});
+    std::vector<event_record> by;
+    for (const carried_image& i : images) by.push_back(came_by("load", i));
+    KIT_STEP(publish(e, images, by));
     return answer;
   });
   collect_unused(e);  // blobs for other platforms
@@ -674,9 +684,9 @@ std::string commit(engine& e, const container_id& id, const commit_options& opti
     config.history.push_back({config.created, created_by, options.author, options.message, !changed});
     const carried_image i =
         KIT_STEP(make_image(store, std::move(layers), to_json(config, base.manifest.config), reference_text));
-    KIT_STEP(publish(e, {i}));
-    e.records().add(
-        {now_ns(), "container", "commit", id.str(), {{"imageID", i.manifest.digest}, {"imageRef", reference_text}}});
+    const event_record by{
+        now_ns(), "container", "commit", id.str(), {{"imageID", i.manifest.digest}, {"imageRef", reference_text}}};
+    KIT_STEP(publish(e, {i}, {by}));
     return i.manifest.digest;
   });
 }

@@ -9,6 +9,7 @@
 #include "kit/engine/locks.hpp"
 #include "kit/engine/open_layer.hpp"
 #include "kit/engine/spec.hpp"
+#include "kit/engine/storage_options.hpp"
 #include "kit/system/error.hpp"
 
 namespace kit {
@@ -41,7 +42,7 @@ container_record move_container(engine& e, const container_id& id, const std::st
   (void)current(e, e.records().container(id.text()));
   const auto lock = lock_container(e, id);
   container_record r = e.records().container(id.text());
-  if (is_live(r) || record_lost_start(e, r))
+  if (is_live(r) || r.state == container_state::restarting || record_lost_start(e, r))
     fail(errc::conflict, "cannot move container {}: it is running; stop it first", r.name);
   if (r.state == container_state::removing) fail(errc::conflict, "container {} is being removed", r.name);
   if (r.storage == storage) return r;
@@ -49,6 +50,8 @@ container_record move_container(engine& e, const container_id& id, const std::st
   if (const probe_report report = to.probe(); !report.usable)
     fail(errc::unsupported, "cannot move container {} to {}: it does not work here: {}; {}", r.name, storage,
          report.reason, report.remedy);
+  container_spec spec = spec_from_json(r.spec);
+  const storage_request asked(to, spec.storage_options);
   // A run that ended without being finished: its remains go first.
   if (::access(e.bundle_dir(id).c_str(), F_OK) == 0) end_run(e, r, [] {});
 
@@ -57,14 +60,13 @@ container_record move_container(engine& e, const container_id& id, const std::st
   container_record moved = r;
   moved.storage = storage;
   moved.chain = KIT_STEP(ensure_unpacked(e, image_of(e, r), storage));
-  container_spec spec = spec_from_json(r.spec);
   spec.storage = storage;
   moved.spec = to_json(spec);
   const layer_id own = layer_id::from(id.text());
   const layer old{own, r.chain}, fresh{own, moved.chain};
   in_step("remove_remains", [&] { to.remove(own); });  // of a move that was cut short
   try {
-    in_step("create_layer", [&] { to.create(fresh, {}); });
+    in_step("create_layer", [&] { asked.create(to, fresh); });
     in_step("copy_changes", [&] { copy_changes(from, old, to, fresh); });
     in_step("record_move", [&] {
       // On disk before the old layer goes.
